@@ -1,0 +1,2 @@
+//! sitefs
+fn main() {}

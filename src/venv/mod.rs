@@ -1,0 +1,2 @@
+//! venv
+pub mod interpreter;
