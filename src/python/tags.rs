@@ -192,7 +192,12 @@ fn is_free_threaded(facts: &InterpreterFacts) -> bool {
 
 /// The abi in `EXT_SUFFIX` without its platform: `.pypy310-pp73-x86_64-linux-gnu.so` has `pypy310_pp73`.
 fn generic_abis(facts: &InterpreterFacts) -> Vec<String> {
-    let parts: Vec<&str> = facts.ext_suffix.as_deref().unwrap_or_default().split('.').collect();
+    let parts: Vec<&str> = facts
+        .ext_suffix
+        .as_deref()
+        .unwrap_or_default()
+        .split('.')
+        .collect();
     let [_, soabi, _, ..] = *parts.as_slice() else {
         return cpython_abis(facts);
     };

@@ -82,7 +82,9 @@ impl Linux {
         let Some((2, newest)) = self.glibc else {
             return Vec::new();
         };
-        let is_x86 = architectures.iter().any(|other| matches!(*other, "x86_64" | "i686"));
+        let is_x86 = architectures
+            .iter()
+            .any(|other| matches!(*other, "x86_64" | "i686"));
         let oldest = if is_x86 { 5 } else { 17 };
         let mut tags = Vec::new();
         for architecture in architectures {
