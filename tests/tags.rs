@@ -2,6 +2,12 @@
 //!
 //! For every Python on this machine, and with `packaging` from the package index.
 
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper that fails, fails the test"
+)]
+
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
