@@ -14,7 +14,7 @@ pub use macos::MacOs;
 
 /// The tags that an interpreter supports, best first.
 ///
-/// They are kept as families (a python and an abi tag) times platforms, because the whole list is 1,500 long and
+/// They are kept as families (a python and an abi tag) times platforms, because the whole list is a thousand long and
 /// most callers ask for a few ranks.
 ///
 /// Source: <https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/> (PEP 425, 600, 656).
