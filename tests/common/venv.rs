@@ -8,7 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::cache::Uv;
+use super::cache::{Corpus, Uv};
 use super::command::{Outcome, as_nobody, clean_command, id_of_nobody, nobody_can_run};
 use super::sitefs::{clear_away, mounts_below, servers_below};
 use super::tree::{Tree, assert_same, exact_tree};
@@ -52,6 +52,16 @@ impl Sandbox {
             .map(|(_, python)| python)
             .find(|python| nobody_can_run(python));
         Self::at("venv", &python.expect("a Python that every user can run"), true)
+    }
+
+    /// A sandbox that uses a corpus: its Python, its cache and its lock. The folder of the environment has the same
+    /// name as the one that uv installed, because some files of an environment contain it.
+    pub fn of(corpus: &Corpus) -> Self {
+        let mut sandbox = Self::at("installed", &corpus.python, false);
+        sandbox.cache.clone_from(&corpus.cache);
+        sandbox.requirements.clone_from(&corpus.requirements);
+        sandbox.seal_cache();
+        sandbox
     }
 
     fn at(venv: &str, python: &Path, is_for_nobody: bool) -> Self {
