@@ -1,0 +1,79 @@
+# Needs Rust and Python 3.8 or newer; everything else is fetched below target/, and said.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+UV_VERSION := 0.13.9
+PIP_VERSION := 25.0.1
+TOOLS := target/tools
+UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the release binary, target/release/sitefs
+	cargo build --release --locked
+
+.PHONY: check
+check: ## formatting, lints, documentation, and dependencies where cargo-deny is installed
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
+	else echo 'check: cargo-deny is not installed, so deny.toml was not checked (cargo install cargo-deny)'; fi
+
+.PHONY: test
+test: tools fuse ## all tests, with the tools that they need
+	@if cargo nextest --version >/dev/null 2>&1; then cargo test --locked --doc && cargo nextest run --locked; \
+	else cargo test --locked; fi
+
+.PHONY: demo
+demo: build tools fuse ## mount a real environment out of a real cache, and use it
+	@examples/demo/demo.sh $(UV) target/release/sitefs target/demo
+
+.PHONY: bench
+bench: build tools fuse ## compare mount and unmount with uv's link modes
+	@python3 benches/mount.py --uv $(UV) --sitefs target/release/sitefs --requirements tests/corpora/data.txt
+
+.PHONY: clean
+clean: ## remove everything that was built or fetched
+	cargo clean
+
+.PHONY: tools
+tools: $(UV)
+	@ln -sfn uv-$(UV_VERSION) $(TOOLS)/uv
+
+# A private venv, so that nothing of the machine's Python changes. pip is newer than some systems', for its --python option.
+$(UV):
+	@echo 'tools: installing uv $(UV_VERSION) and pip $(PIP_VERSION) from the Python registry into $(@D)'
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' || { echo 'tools: python3 must be 3.8 or newer' >&2; exit 1; }
+	@rm -rf $(TOOLS)/uv-$(UV_VERSION) && mkdir -p $(TOOLS)
+	@python3 -m venv $(TOOLS)/uv-$(UV_VERSION) || { rm -rf $(TOOLS)/uv-$(UV_VERSION); \
+	    echo 'tools: python3 cannot make a venv (Debian and Ubuntu: apt-get install python3-venv)' >&2; exit 1; }
+	@$(@D)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION) uv==$(UV_VERSION) \
+	    || { rm -rf $(TOOLS)/uv-$(UV_VERSION); exit 1; }
+
+# Root mounts without help; everybody else mounts through fusermount3 and must be able to open /dev/fuse.
+.PHONY: fuse
+fuse:
+	@if [ ! -e /dev/fuse ]; then \
+	    echo 'fuse: there is no /dev/fuse: mounts will not work (modprobe fuse; in a container, --device /dev/fuse)'; \
+	elif [ "$$(id -u)" = 0 ] && [ "$$(stat -c %a /dev/fuse)" != 666 ]; then \
+	    if chmod 0666 /dev/fuse; then echo 'fuse: chmod 0666 /dev/fuse, for the tests that mount as an ordinary user'; \
+	    else echo 'fuse: only root can open /dev/fuse: tests that mount as an ordinary user will be skipped'; fi; \
+	elif [ ! -w /dev/fuse ]; then \
+	    echo 'fuse: this user cannot open /dev/fuse: mounts will not work (chmod 0666 /dev/fuse as root)'; \
+	fi
+	@if command -v fusermount3 >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo 'fuse: installing fuse3 (apt-get), for mounts by an ordinary user'; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends fuse3; } </dev/null >/dev/null \
+	    || echo 'fuse: fuse3 could not be installed: tests that mount as an ordinary user will be skipped'; \
+	elif [ "$$(id -u)" = 0 ]; then \
+	    echo 'fuse: fusermount3 is missing: tests that mount as an ordinary user will be skipped (install the package fuse3)'; \
+	else \
+	    echo 'fuse: fusermount3 is missing: mounts will not work for this user (install the package fuse3 as root)'; \
+	fi

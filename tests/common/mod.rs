@@ -1,0 +1,62 @@
+//! Building blocks that make a test read like a shell session.
+//!
+//! Each test makes a [`Sandbox`]: a folder with wheels, a uv cache filled from them, a virtual environment, and a home.
+//! When the sandbox goes, what it mounted is unmounted, its servers are ended, and its cache must be as it was.
+
+// Each test crate uses a part of this; and a test that cannot go on may panic.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cache;
+mod command;
+mod sitefs;
+mod tree;
+mod venv;
+mod wheel;
+
+pub use cache::{Corpus, Uv, pip};
+pub use command::{Outcome, as_nobody, clean_command, nobody_can_run};
+pub use sitefs::{mounts_below, servers_below, wait_until};
+pub use tree::{Entry, Kind, Tree, assert_same, exact_tree, tree};
+pub use venv::{Sandbox, python, pythons};
+pub use wheel::WheelBuilder;
+
+/// Whether a test that mounts can run; if not, it says so loudly, or fails where the tests must run.
+pub fn fuse() -> bool {
+    match fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+    {
+        Ok(_) => true,
+        Err(error) => skip(&format!("FUSE does not work here: {error}")),
+    }
+}
+
+/// Whether a test that mounts as an ordinary user can run, from root.
+pub fn fuse_for_nobody() -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    if !fuse() {
+        return false;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can become another user");
+    }
+    let mode = fs_err::metadata("/dev/fuse").unwrap().permissions().mode();
+    if mode & 0o006 != 0o006 {
+        return skip("an ordinary user cannot open /dev/fuse (`make fuse` opens it to all)");
+    }
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("fusermount3").exists()));
+    found || skip("fusermount3 is missing (`make fuse` installs it)")
+}
+
+/// Says that a test does not run; always false. Fails where SITEFS_REQUIRE_FUSE=1 says that all must run.
+pub fn skip(reason: &str) -> bool {
+    assert!(
+        std::env::var_os("SITEFS_REQUIRE_FUSE").is_none_or(|value| value != "1"),
+        "SITEFS_REQUIRE_FUSE=1, and this test cannot run: {reason}"
+    );
+    eprintln!("\n*** SKIPPED: {reason} ***\n");
+    false
+}

@@ -1,0 +1,128 @@
+//! Folders as values that can be compared.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+/// What lies at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file and the digest of its bytes.
+    File(String),
+    /// A symbolic link and its target: one that leads nowhere, or any where links are not followed.
+    Link(PathBuf),
+}
+
+/// One name in a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: Kind,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// Every path below a folder, relative to it.
+pub type Tree = BTreeMap<PathBuf, Entry>;
+
+/// The folder as a program sees it: links are followed. `read` may leave a path out (`None`) or change the bytes of a
+/// file before they are compared, for what is allowed to differ.
+pub fn tree(root: &Path, read: impl Fn(&Path, Vec<u8>) -> Option<Vec<u8>>, leave_out: &[&str]) -> Tree {
+    let mut tree = Tree::new();
+    let walk = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
+    for found in walk.filter_entry(|entry| !leave_out.iter().any(|name| entry.file_name() == *name)) {
+        let (path, metadata) = match &found {
+            Ok(entry) => (entry.path(), entry.metadata().ok()),
+            Err(error) => (error.path().unwrap_or(root), None),
+        };
+        let relative = path.strip_prefix(root).unwrap_or(path).to_path_buf();
+        let entry = match metadata {
+            Some(metadata) if metadata.is_dir() => Entry {
+                kind: Kind::Directory,
+                mode: metadata.permissions().mode() & 0o7777,
+            },
+            Some(metadata) => {
+                let bytes = fs_err::read(path).unwrap_or_else(|error| panic!("{error}"));
+                let Some(bytes) = read(&relative, bytes) else {
+                    continue;
+                };
+                Entry {
+                    kind: Kind::File(digest(&bytes)),
+                    mode: metadata.permissions().mode() & 0o7777,
+                }
+            }
+            None => Entry {
+                kind: Kind::Link(
+                    fs_err::read_link(path).unwrap_or_else(|error| panic!("cannot read: {error}")),
+                ),
+                mode: 0,
+            },
+        };
+        tree.insert(relative, entry);
+    }
+    tree
+}
+
+/// The folder as it lies on the disk: every name, mode, link target and byte.
+pub fn exact_tree(root: &Path) -> Tree {
+    let mut tree = Tree::new();
+    for found in WalkDir::new(root) {
+        let found = found.unwrap_or_else(|error| panic!("{error}"));
+        let kind = if found.file_type().is_symlink() {
+            Kind::Link(fs_err::read_link(found.path()).unwrap())
+        } else if found.file_type().is_dir() {
+            Kind::Directory
+        } else {
+            Kind::File(digest(&fs_err::read(found.path()).unwrap()))
+        };
+        let mode = found.metadata().unwrap().permissions().mode();
+        let relative = found.path().strip_prefix(root).unwrap().to_path_buf();
+        tree.insert(relative, Entry { kind, mode });
+    }
+    tree
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Panics with the first ten differences, if there are any.
+#[track_caller]
+pub fn assert_same<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
+    left_name: &str,
+    left: &BTreeMap<K, V>,
+    right_name: &str,
+    right: &BTreeMap<K, V>,
+) {
+    let keys: BTreeSet<&K> = left.keys().chain(right.keys()).collect();
+    let describe = |value: Option<&V>| value.map_or(Cow::from("absent"), |value| format!("{value:?}").into());
+    let differences: Vec<String> = keys
+        .into_iter()
+        .filter(|key| left.get(key) != right.get(key))
+        .map(|key| {
+            let (left, right) = (describe(left.get(key)), describe(right.get(key)));
+            format!("{key:?}\n    {left_name}: {left}\n    {right_name}: {right}")
+        })
+        .collect();
+    let shown = differences
+        .iter()
+        .take(10)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n");
+    let count = differences.len();
+    assert!(
+        count == 0,
+        "{count} differences between {left_name} and {right_name}, the first:\n{shown}"
+    );
+}
