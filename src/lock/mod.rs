@@ -9,6 +9,8 @@ mod requirements;
 mod select;
 mod source;
 mod specifier;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::fmt;

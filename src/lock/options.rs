@@ -79,7 +79,7 @@ pub(super) fn editable(line: &str) -> Option<&str> {
     let rest = line
         .strip_prefix("--editable")
         .or_else(|| line.strip_prefix("-e"))?;
-    if !rest.starts_with(|next: char| next.is_whitespace() || next == '=') {
+    if !rest.is_empty() && !rest.starts_with(|next: char| next.is_whitespace() || next == '=') {
         return None;
     }
     let value = rest.trim_start_matches('=').trim();

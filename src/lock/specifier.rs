@@ -49,8 +49,8 @@ pub(super) fn parse(text: &str, editable: bool, directory: &Path) -> Result<Requ
             directory,
         );
     }
-    let (before_marker, _) = split_marker(text);
-    let compares = !name.is_empty() && rest.starts_with(['=', '<', '>', '!', '~', ';', '(']);
+    let before_marker = text.split(';').next().unwrap_or_default();
+    let compares = !name.is_empty() && rest.starts_with(['=', '<', '>', '!', '~', '(']);
     if editable || source::is_direct(before_marker) && !compares {
         return direct(None, text, editable, directory);
     }
