@@ -18,7 +18,9 @@ impl Hashes {
     pub(super) fn add(&mut self, hash: &str) -> Result<()> {
         match hash.split_once(':') {
             Some(("sha256", digest)) => {
-                if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                // Counting, unlike `all`, compiles to vector instructions: most of a lock is digests.
+                let digits = digest.bytes().filter(u8::is_ascii_hexdigit).count();
+                if digits != 64 || digest.len() != 64 {
                     return Err(Error::new("a sha256 hash has 64 hexadecimal digits"));
                 }
                 self.sha256.push(digest.to_ascii_lowercase());

@@ -76,8 +76,8 @@ fn without_comment(line: &str) -> (&str, bool) {
 
 /// The words of a line of options, without the quotes around them; `None` if a quote stays open.
 pub(super) fn words(text: &str) -> Option<Vec<Cow<'_, str>>> {
-    if !text.contains(['\'', '"']) {
-        return Some(text.split_whitespace().map(Cow::Borrowed).collect());
+    if !text.contains('\'') && !text.contains('"') {
+        return Some(text.split_ascii_whitespace().map(Cow::Borrowed).collect());
     }
     let mut words = Vec::new();
     let mut word: Option<String> = None;
