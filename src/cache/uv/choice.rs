@@ -17,8 +17,10 @@ use crate::python::{Tags, WheelName};
 /// A cached wheel that may be what a pin asks for.
 pub(super) struct Candidate {
     pub(super) wheel: WheelName,
-    /// Where it may lie unpacked, the likeliest first.
-    pub(super) archives: Vec<PathBuf>,
+    /// The archive that its pointer names.
+    pub(super) archive: Option<PathBuf>,
+    /// The link to its archive, which counts where the pointer does not help.
+    pub(super) link: Option<PathBuf>,
     /// The wheel's, or for a built wheel its sdist's.
     pub(super) sha256: Option<String>,
     pub(super) provenance: Provenance,
@@ -28,6 +30,28 @@ pub(super) struct Candidate {
     /// The pointer or link that it was found by, and when that was written.
     pub(super) pointer: PathBuf,
     pub(super) modified: SystemTime,
+}
+
+impl Candidate {
+    /// Where it may lie unpacked in the cache at `root`, the likeliest first. The link is read only when it is needed.
+    pub(super) fn archives(&self, root: &Path) -> impl Iterator<Item = PathBuf> {
+        let linked = || linked_archive(self.link.as_deref()?, root);
+        self.archive.clone().into_iter().chain(
+            std::iter::once_with(linked)
+                .flatten()
+                .filter(|linked| self.archive.as_ref() != Some(linked)),
+        )
+    }
+}
+
+/// The archive that a link of uv's leads to, in the cache at `root`: links were absolute until 2026, and a cache can
+/// be moved.
+fn linked_archive(link: &Path, root: &Path) -> Option<PathBuf> {
+    let target = fs_err::read_link(link).ok()?;
+    let id = target.file_name()?;
+    let bucket = target.parent()?.file_name()?;
+    let is_archive = bucket.to_str()?.starts_with("archive-v");
+    is_archive.then(|| root.join(bucket).join(id))
 }
 
 /// What a search for one pin has found so far.
@@ -115,8 +139,8 @@ impl<'a> Found<'a> {
                 .cmp(&self.preference(*right_rank, right))
         });
         for (_, candidate) in &candidates {
-            for root in &candidate.archives {
-                match inspect(root, &self.pin.name) {
+            for root in candidate.archives(self.root) {
+                match inspect(&root, &self.pin.name) {
                     Ok(contents) if contents.version != candidate.wheel.version => {
                         let (root, version) = (root.display(), &contents.version);
                         self.reasons
@@ -150,12 +174,12 @@ impl<'a> Found<'a> {
         )
     }
 
-    fn archive(&self, candidate: &Candidate, root: &Path, contents: Contents) -> Archive {
+    fn archive(&self, candidate: &Candidate, root: PathBuf, contents: Contents) -> Archive {
         let cache_info = candidate.cache_info.as_ref().and_then(CacheInfo::to_json);
         Archive {
             name: self.pin.name.clone(),
             version: contents.version.to_string(),
-            root: root.to_owned(),
+            root,
             top_level: contents.top_level,
             dist_info: contents.dist_info,
             data: contents.data,
