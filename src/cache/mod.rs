@@ -96,7 +96,7 @@ fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<
     };
     let mut done = std::thread::scope(|scope| {
         let threads = items.len().div_ceil(PINS_PER_THREAD).min(THREADS);
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut done = work();
         for helper in helpers {
             done.extend(

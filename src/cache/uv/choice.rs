@@ -196,3 +196,26 @@ impl<'a> Found<'a> {
 fn is_equal(pinned: &Version, found: &Version) -> bool {
     pinned == found || (!pinned.is_local() && found.is_local() && *pinned == found.clone().without_local())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_equal;
+
+    #[test]
+    fn versions_are_equal_as_pep_440_says() {
+        for (pinned, found, expected) in [
+            ("1.0", "1.0.0", true),
+            ("1.0", "1.0+cpu", true),
+            ("1.0+cpu", "1.0+cpu", true),
+            ("1.0+cpu", "1.0", false),
+            ("1.0", "1.0.post1", false),
+            ("1!1.0", "1.0", false),
+        ] {
+            assert_eq!(
+                is_equal(&pinned.parse().unwrap(), &found.parse().unwrap()),
+                expected,
+                "{pinned} {found}"
+            );
+        }
+    }
+}
