@@ -252,6 +252,7 @@ fn a_wheel_is_found_by_its_link_when_its_pointer_is_damaged_and_the_other_way_ro
         b"foreign",
         &[0xdd, 0xff, 0xff, 0xff, 0xff],
         &[0x92, 0xa1, b'/', 0x90],
+        &[0x91; 5000],
     ] {
         fs::write(&pointer, damaged).unwrap();
         assert_eq!(
@@ -508,6 +509,18 @@ fn a_local_source_that_changed_since_is_not_used() {
         2,
         "{error}"
     );
+}
+
+#[test]
+fn a_local_wheel_that_is_not_here_is_the_one_of_its_name() {
+    let uv = Uv::new(NEWEST);
+    let [old, new] = ["1.0+cpu", "2.0"].map(|version| uv.build("local-wheel", version, "wheel"));
+    for wheel in [&old, &new] {
+        uv.install(wheel.to_str().unwrap());
+        fs::remove_file(wheel).unwrap();
+    }
+    let found = find(&uv, &[file("local-wheel", &old)]).unwrap();
+    assert_eq!(found[0].version, "1.0+cpu");
 }
 
 #[test]

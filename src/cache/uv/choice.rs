@@ -11,7 +11,7 @@ use super::provenance::Provenance;
 use crate::cache::archive::{Archive, Contents, inspect};
 use crate::cache::direct_url;
 use crate::cache::missing::Reasons;
-use crate::lock::Pin;
+use crate::lock::{Pin, Source};
 use crate::python::{Tags, WheelName};
 
 /// A cached wheel that may be what a pin asks for.
@@ -60,6 +60,8 @@ pub(super) struct Found<'a> {
     pub(super) pin: &'a Pin,
     pub(super) tags: &'a Tags,
     pub(super) reasons: Reasons,
+    /// The pin's version, or the one that its URL names.
+    version: Option<Version>,
     /// With their ranks among the tags.
     candidates: Vec<(usize, Candidate)>,
 }
@@ -71,6 +73,7 @@ impl<'a> Found<'a> {
             pin,
             tags,
             reasons: Reasons::default(),
+            version: pin.version.clone().or_else(|| version_in_url(&pin.source)),
             candidates: Vec::new(),
         }
     }
@@ -190,6 +193,19 @@ impl<'a> Found<'a> {
                 .collect(),
         }
     }
+}
+
+/// The version of the wheel that a URL leads to; `+`, which begins a local version, is often escaped there.
+fn version_in_url(source: &Source) -> Option<Version> {
+    let Source::Archive { url, .. } = source else {
+        return None;
+    };
+    let file_name = url
+        .path_segments()?
+        .next_back()?
+        .replace("%2B", "+")
+        .replace("%2b", "+");
+    file_name.parse::<WheelName>().ok().map(|wheel| wheel.version)
 }
 
 /// PEP 440's `==pinned`: a local version (`1.0+cpu`) counts only if `pinned` has one.
