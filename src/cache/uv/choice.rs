@@ -81,7 +81,6 @@ impl<'a> Found<'a> {
     /// Whether a wheel of this version can be meant; if not, remembers that it is there.
     pub(super) fn fits_version(&mut self, version: &Version) -> bool {
         let fits = self
-            .pin
             .version
             .as_ref()
             .is_none_or(|pinned| is_equal(pinned, version));
@@ -164,8 +163,7 @@ impl<'a> Found<'a> {
         (
             Reverse(self.is_verified(candidate)),
             Reverse(candidate.provenance == Provenance::Same),
-            self.pin
-                .version
+            self.version
                 .as_ref()
                 .is_some_and(|pinned| *pinned != wheel.version),
             rank,

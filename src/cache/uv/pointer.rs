@@ -11,6 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use url::Url;
 
+/// Enough for what uv writes, and little enough for a thread's stack when a file is foreign.
+const MAX_DEPTH: usize = 16;
+
 /// What a pointer file says.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Pointer {
@@ -29,7 +32,7 @@ pub(super) struct Pointer {
 impl Pointer {
     /// Reads the contents of a `.http` or `.rev` file, which `path` tells apart.
     pub(super) fn parse(path: &Path, mut bytes: &[u8]) -> Option<Self> {
-        let value = rmpv::decode::read_value(&mut bytes).ok()?;
+        let value = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH).ok()?;
         if path.extension()? == "http" {
             return Self::from_value(&value);
         }
