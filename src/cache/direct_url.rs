@@ -89,3 +89,65 @@ enum Info<'pin> {
         requested_revision: Option<&'pin str>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use pep508_rs::MarkerTree;
+    use url::Url;
+
+    use super::text;
+    use crate::lock::{Origin, Pin, Source};
+    use crate::python::PackageName;
+
+    fn direct_url(source: Source, lock: &str) -> String {
+        text(&Pin {
+            name: PackageName::new("x"),
+            version: None,
+            source,
+            hashes: Vec::new(),
+            marker: MarkerTree::default(),
+            origin: Origin {
+                file: lock.into(),
+                line: 1,
+            },
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn only_locks_of_uv_say_that_a_directory_is_not_editable() {
+        for (lock, info) in [
+            ("requirements.txt", "{}"),
+            ("uv.lock", r#"{"editable":false}"#),
+            ("pylock.dev.toml", r#"{"editable":false}"#),
+        ] {
+            let source = Source::Directory {
+                path: "/a b".into(),
+                editable: false,
+            };
+            assert_eq!(
+                direct_url(source, lock),
+                format!(r#"{{"url":"file:///a%20b","dir_info":{info}}}"#)
+            );
+        }
+    }
+
+    #[test]
+    fn a_git_repository_keeps_its_account_and_loses_its_password() {
+        for (repository, written) in [
+            ("ssh://git@git.example/x.git", "ssh://git@git.example/x.git"),
+            ("https://me:secret@git.example/x.git", "https://git.example/x.git"),
+        ] {
+            let source = Source::Git {
+                repository: Url::parse(repository).unwrap(),
+                revision: Some("abc".to_owned()),
+                subdirectory: Some("sub".to_owned()),
+            };
+            let vcs = r#"{"vcs":"git","commit_id":"abc","requested_revision":"abc"}"#;
+            assert_eq!(
+                direct_url(source, "requirements.txt"),
+                format!(r#"{{"url":"{written}","vcs_info":{vcs},"subdirectory":"sub"}}"#)
+            );
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::choice::{Candidate, Found};
 use super::pointer::Pointer;
-use super::wheels::{ReadPointer, linked_archive};
+use super::wheels::ReadPointer;
 use super::{Bucket, Shelf, names};
 use crate::python::WheelName;
 
@@ -112,13 +112,10 @@ fn offer_wheels(folder: &Path, bucket: u32, read: ReadPointer, found: &mut Found
         modified,
     } = read;
     for (wheel, link) in links(folder) {
-        // Locks and `.whl` files lie beside the links.
-        let Some(archive) = linked_archive(&link, found.root) else {
-            continue;
-        };
         found.offer(Candidate {
             wheel,
-            archives: vec![archive],
+            archive: None,
+            link: Some(link.clone()),
             sha256: sha256.clone(),
             provenance: provenance.clone(),
             cache_info: cache_info.clone(),
@@ -130,10 +127,13 @@ fn offer_wheels(folder: &Path, bucket: u32, read: ReadPointer, found: &mut Found
     }
 }
 
-/// The entries of `folder` that are named as wheels.
+/// The entries of `folder` that are named as unpacked wheels; locks and `.whl` files lie beside them.
 fn links(folder: &Path) -> Vec<(WheelName, PathBuf)> {
     let link = |name: OsString| {
-        let wheel = format!("{}.whl", name.to_str()?).parse().ok()?;
+        let stem = name
+            .to_str()
+            .filter(|stem| !stem.ends_with(".whl") && !stem.ends_with(".lock"))?;
+        let wheel = format!("{stem}.whl").parse().ok()?;
         Some((wheel, folder.join(name)))
     };
     names(folder)

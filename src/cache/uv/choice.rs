@@ -11,14 +11,16 @@ use super::provenance::Provenance;
 use crate::cache::archive::{Archive, Contents, inspect};
 use crate::cache::direct_url;
 use crate::cache::missing::Reasons;
-use crate::lock::Pin;
+use crate::lock::{Pin, Source};
 use crate::python::{Tags, WheelName};
 
 /// A cached wheel that may be what a pin asks for.
 pub(super) struct Candidate {
     pub(super) wheel: WheelName,
-    /// Where it may lie unpacked, the likeliest first.
-    pub(super) archives: Vec<PathBuf>,
+    /// The archive that its pointer names.
+    pub(super) archive: Option<PathBuf>,
+    /// The link to its archive, which counts where the pointer does not help.
+    pub(super) link: Option<PathBuf>,
     /// The wheel's, or for a built wheel its sdist's.
     pub(super) sha256: Option<String>,
     pub(super) provenance: Provenance,
@@ -30,12 +32,36 @@ pub(super) struct Candidate {
     pub(super) modified: SystemTime,
 }
 
+impl Candidate {
+    /// Where it may lie unpacked in the cache at `root`, the likeliest first. The link is read only when it is needed.
+    pub(super) fn archives(&self, root: &Path) -> impl Iterator<Item = PathBuf> {
+        let linked = || linked_archive(self.link.as_deref()?, root);
+        self.archive.clone().into_iter().chain(
+            std::iter::once_with(linked)
+                .flatten()
+                .filter(|linked| self.archive.as_ref() != Some(linked)),
+        )
+    }
+}
+
+/// The archive that a link of uv's leads to, in the cache at `root`: links were absolute until 2026, and a cache can
+/// be moved.
+fn linked_archive(link: &Path, root: &Path) -> Option<PathBuf> {
+    let target = fs_err::read_link(link).ok()?;
+    let id = target.file_name()?;
+    let bucket = target.parent()?.file_name()?;
+    let is_archive = bucket.to_str()?.starts_with("archive-v");
+    is_archive.then(|| root.join(bucket).join(id))
+}
+
 /// What a search for one pin has found so far.
 pub(super) struct Found<'a> {
     pub(super) root: &'a Path,
     pub(super) pin: &'a Pin,
     pub(super) tags: &'a Tags,
     pub(super) reasons: Reasons,
+    /// The pin's version, or the one that its URL names.
+    version: Option<Version>,
     /// With their ranks among the tags.
     candidates: Vec<(usize, Candidate)>,
 }
@@ -47,6 +73,7 @@ impl<'a> Found<'a> {
             pin,
             tags,
             reasons: Reasons::default(),
+            version: pin.version.clone().or_else(|| version_in_url(&pin.source)),
             candidates: Vec::new(),
         }
     }
@@ -54,7 +81,6 @@ impl<'a> Found<'a> {
     /// Whether a wheel of this version can be meant; if not, remembers that it is there.
     pub(super) fn fits_version(&mut self, version: &Version) -> bool {
         let fits = self
-            .pin
             .version
             .as_ref()
             .is_none_or(|pinned| is_equal(pinned, version));
@@ -115,8 +141,8 @@ impl<'a> Found<'a> {
                 .cmp(&self.preference(*right_rank, right))
         });
         for (_, candidate) in &candidates {
-            for root in &candidate.archives {
-                match inspect(root, &self.pin.name) {
+            for root in candidate.archives(self.root) {
+                match inspect(&root, &self.pin.name) {
                     Ok(contents) if contents.version != candidate.wheel.version => {
                         let (root, version) = (root.display(), &contents.version);
                         self.reasons
@@ -137,8 +163,7 @@ impl<'a> Found<'a> {
         (
             Reverse(self.is_verified(candidate)),
             Reverse(candidate.provenance == Provenance::Same),
-            self.pin
-                .version
+            self.version
                 .as_ref()
                 .is_some_and(|pinned| *pinned != wheel.version),
             rank,
@@ -150,12 +175,12 @@ impl<'a> Found<'a> {
         )
     }
 
-    fn archive(&self, candidate: &Candidate, root: &Path, contents: Contents) -> Archive {
+    fn archive(&self, candidate: &Candidate, root: PathBuf, contents: Contents) -> Archive {
         let cache_info = candidate.cache_info.as_ref().and_then(CacheInfo::to_json);
         Archive {
             name: self.pin.name.clone(),
             version: contents.version.to_string(),
-            root: root.to_owned(),
+            root,
             top_level: contents.top_level,
             dist_info: contents.dist_info,
             data: contents.data,
@@ -168,7 +193,43 @@ impl<'a> Found<'a> {
     }
 }
 
+/// The version of the wheel that a URL leads to; `+`, which begins a local version, is often escaped there.
+fn version_in_url(source: &Source) -> Option<Version> {
+    let Source::Archive { url, .. } = source else {
+        return None;
+    };
+    let file_name = url
+        .path_segments()?
+        .next_back()?
+        .replace("%2B", "+")
+        .replace("%2b", "+");
+    file_name.parse::<WheelName>().ok().map(|wheel| wheel.version)
+}
+
 /// PEP 440's `==pinned`: a local version (`1.0+cpu`) counts only if `pinned` has one.
 fn is_equal(pinned: &Version, found: &Version) -> bool {
     pinned == found || (!pinned.is_local() && found.is_local() && *pinned == found.clone().without_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_equal;
+
+    #[test]
+    fn versions_are_equal_as_pep_440_says() {
+        for (pinned, found, expected) in [
+            ("1.0", "1.0.0", true),
+            ("1.0", "1.0+cpu", true),
+            ("1.0+cpu", "1.0+cpu", true),
+            ("1.0+cpu", "1.0", false),
+            ("1.0", "1.0.post1", false),
+            ("1!1.0", "1.0", false),
+        ] {
+            assert_eq!(
+                is_equal(&pinned.parse().unwrap(), &found.parse().unwrap()),
+                expected,
+                "{pinned} {found}"
+            );
+        }
+    }
 }

@@ -11,6 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use url::Url;
 
+/// Enough for what uv writes, and little enough for a thread's stack when a file is foreign.
+const MAX_DEPTH: usize = 16;
+
 /// What a pointer file says.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Pointer {
@@ -29,7 +32,7 @@ pub(super) struct Pointer {
 impl Pointer {
     /// Reads the contents of a `.http` or `.rev` file, which `path` tells apart.
     pub(super) fn parse(path: &Path, mut bytes: &[u8]) -> Option<Self> {
-        let value = rmpv::decode::read_value(&mut bytes).ok()?;
+        let value = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH).ok()?;
         if path.extension()? == "http" {
             return Self::from_value(&value);
         }
@@ -187,4 +190,112 @@ pub(super) fn recorded_url(bytes: &[u8]) -> Option<Url> {
 /// The lowest byte of a length word holds six bits of the length below the mark `10`.
 fn text_length(word: u32) -> Option<usize> {
     (word & 0xc0 == 0x80).then(|| usize::try_from((word & 0x3f) | ((word & !0xff) >> 2)).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rmpv::Value;
+    use serde_json::json;
+
+    use super::{Pointer, recorded_url};
+
+    fn encode(value: &Value) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, value).unwrap();
+        bytes
+    }
+
+    fn text(text: &str) -> Value {
+        Value::from(text)
+    }
+
+    fn array(values: impl Into<Vec<Value>>) -> Value {
+        Value::Array(values.into())
+    }
+
+    #[test]
+    fn every_shape_that_uv_wrote_is_read() {
+        let pair = array([array([text("Sha256"), text("AB")])]);
+        let map = array([Value::Map(vec![(text("Sha256"), text("AB"))])]);
+        let name = text("six-1.17.0-py2.py3-none-any.whl");
+        let named = Value::Map(vec![
+            (text("hashes"), pair.clone()),
+            (text("id"), text("x")),
+            (text("filename"), name.clone()),
+        ]);
+        for (value, sha256, is_named) in [
+            (array([text("x"), array([])]), None, false),
+            (array([text("x"), array([]), name.clone(), 0.into()]), None, true),
+            (named, Some("ab"), true),
+            (
+                array([text("x"), map.clone(), name, 0.into(), 42.into()]),
+                Some("ab"),
+                true,
+            ),
+            (array([text("x"), map, 42.into()]), Some("ab"), false),
+        ] {
+            let mut bytes = encode(&value);
+            bytes.extend(b"the policy");
+            let pointer = Pointer::parse(Path::new("x.http"), &bytes).unwrap();
+            assert_eq!(pointer.id, "x");
+            assert_eq!(pointer.sha256.as_deref(), sha256);
+            assert_eq!(pointer.file_name.is_some(), is_named);
+            let local = encode(&array([array([1.into(), 2.into()]), value]));
+            let pointer = Pointer::parse(Path::new("x.rev"), &local).unwrap();
+            assert_eq!(pointer.sha256.as_deref(), sha256);
+            assert_eq!(
+                pointer.cache_info.unwrap().timestamp.unwrap().nanos_since_epoch,
+                2
+            );
+        }
+    }
+
+    #[test]
+    fn what_uv_knew_of_a_directory_becomes_uv_cache_json() {
+        let src = Value::Map(vec![(text("src"), array([3.into(), 4.into()]))]);
+        let info = array([
+            array([1.into(), 2.into()]),
+            Value::Nil,
+            Value::Nil,
+            Value::Map(Vec::new()),
+            src,
+        ]);
+        let bytes = encode(&array([info, array([text("x"), array([])])]));
+        let pointer = Pointer::parse(Path::new("revision.rev"), &bytes).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_slice(&pointer.cache_info.unwrap().to_json().unwrap()).unwrap();
+        let timestamp =
+            |seconds, nanoseconds| json!({"secs_since_epoch": seconds, "nanos_since_epoch": nanoseconds});
+        assert_eq!(
+            json,
+            json!({
+                "timestamp": timestamp(1, 2),
+                "commit": null,
+                "tags": null,
+                "env": {},
+                "directories": {"src": timestamp(3, 4)},
+            })
+        );
+    }
+
+    #[test]
+    fn an_id_that_leaves_the_archives_is_refused() {
+        for id in ["", ".", "..", "../x", "/x", "x/y", "x\0"] {
+            let bytes = encode(&array([text(id), array([])]));
+            assert_eq!(Pointer::parse(Path::new("x.http"), &bytes), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn the_url_of_a_request_ends_where_its_length_says() {
+        let url = "http://127.0.0.1:8917/url_sd-1.0.tar.gz";
+        let mut bytes = [b"\x92\xa1x\x90", url.as_bytes(), b"accept-encoding"].concat();
+        assert_eq!(recorded_url(&bytes), None);
+        let distance = 4 - i32::try_from(bytes.len()).unwrap();
+        bytes.extend([0xa7, 0, 0, 0]);
+        bytes.extend(distance.to_le_bytes());
+        assert_eq!(recorded_url(&bytes).unwrap().as_str(), url);
+    }
 }

@@ -75,29 +75,19 @@ fn consider(path: &Path, key: &str, entry: Entry, bucket: u32, found: &mut Found
     let read = pointer
         .as_deref()
         .and_then(|pointer| ReadPointer::read(pointer, found));
-    let mut archives: Vec<PathBuf> = Vec::new();
-    if let Some(read) = &read {
-        archives.push(read.pointer.archive(found.root));
-    }
-    if entry.link {
-        archives.extend(linked_archive(path, found.root).filter(|linked| !archives.contains(linked)));
-    }
-    if archives.is_empty() {
+    let archive = read.as_ref().map(|read| read.pointer.archive(found.root));
+    let link = entry.link.then(|| path.to_owned());
+    if archive.is_none() && link.is_none() {
         return;
     }
-    let recorded = read
+    let file_name = read
         .as_ref()
         .and_then(|read| read.pointer.file_name.as_deref()?.parse().ok());
-    let Some(wheel) = recorded.or_else(|| key.into_wheel(&archives, &found.pin.name)) else {
-        found
-            .reasons
-            .other(format!("nothing tells which wheel {} is", path.display()));
-        return;
-    };
     let read = read.unwrap_or_else(|| ReadPointer::none(found));
-    found.offer(Candidate {
-        wheel,
-        archives,
+    let mut candidate = Candidate {
+        wheel: file_name.unwrap_or_else(|| key.to_wheel(&found.pin.name)),
+        archive,
+        link,
         sha256: read.pointer.sha256,
         provenance: read.provenance,
         cache_info: read.pointer.cache_info,
@@ -105,7 +95,34 @@ fn consider(path: &Path, key: &str, entry: Entry, bucket: u32, found: &mut Found
         bucket,
         pointer: pointer.unwrap_or_else(|| path.to_owned()),
         modified: read.modified,
-    });
+    };
+    if candidate.wheel.platform.is_empty() {
+        let Some(lines) = candidate
+            .archives(found.root)
+            .find_map(|archive| tag_lines(&archive))
+        else {
+            let path = path.display();
+            found.reasons.other(format!(
+                "nothing tells which wheel {path} is: its archive is gone"
+            ));
+            return;
+        };
+        set_tags(&mut candidate.wheel, &lines);
+    }
+    found.offer(candidate);
+}
+
+/// Sets a wheel's tags as its WHEEL file tells them, one line for each.
+fn set_tags(wheel: &mut WheelName, lines: &[String]) {
+    for line in lines {
+        let mut parts = line.split('-');
+        for known in [&mut wheel.python, &mut wheel.abi, &mut wheel.platform] {
+            let tag = parts.next().unwrap_or_default();
+            if !known.iter().any(|known| known == tag) {
+                known.push(tag.to_ascii_lowercase());
+            }
+        }
+    }
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -150,34 +167,18 @@ impl Key {
         }
     }
 
-    /// The wheel, if need be from the tags that its archive tells.
-    fn into_wheel(self, archives: &[PathBuf], name: &PackageName) -> Option<WheelName> {
-        let version = match self {
-            Self::Tags(wheel) => return Some(wheel),
-            Self::Hash(version) => version,
-        };
-        let tags = archives.iter().find_map(|archive| tag_lines(archive))?;
-        let mut wheel = WheelName {
-            name: name.clone(),
-            version,
-            build: None,
-            python: Vec::new(),
-            abi: Vec::new(),
-            platform: Vec::new(),
-        };
-        for tag in tags {
-            let [python, abi, platform]: [&str; 3] = tag.split('-').collect::<Vec<_>>().try_into().ok()?;
-            for (known, tag) in [
-                (&mut wheel.python, python),
-                (&mut wheel.abi, abi),
-                (&mut wheel.platform, platform),
-            ] {
-                if !known.iter().any(|known| known == tag) {
-                    known.push(tag.to_owned());
-                }
-            }
+    fn to_wheel(&self, name: &PackageName) -> WheelName {
+        match self {
+            Self::Tags(wheel) => wheel.clone(),
+            Self::Hash(version) => WheelName {
+                name: name.clone(),
+                version: version.clone(),
+                build: None,
+                python: Vec::new(),
+                abi: Vec::new(),
+                platform: Vec::new(),
+            },
         }
-        Some(wheel)
     }
 }
 
@@ -228,15 +229,4 @@ pub(super) fn read(path: &Path) -> std::io::Result<(Vec<u8>, SystemTime)> {
     let mut bytes = Vec::with_capacity(1024);
     file.read_to_end(&mut bytes)?;
     Ok((bytes, modified))
-}
-
-/// The archive that a link of uv's leads to, in this cache: links were absolute until 2026, and a cache can be moved.
-pub(super) fn linked_archive(link: &Path, root: &Path) -> Option<PathBuf> {
-    let target = fs_err::read_link(link).ok()?;
-    let id = target.file_name()?;
-    let bucket = target.parent()?.file_name()?;
-    bucket
-        .to_str()?
-        .starts_with("archive-v")
-        .then(|| root.join(bucket).join(id))
 }
