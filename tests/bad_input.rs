@@ -349,7 +349,7 @@ fn a_cache_that_is_not_one() {
         ("empty", |path| fs_err::create_dir(path).unwrap()),
         ("a-file", |path| fs_err::write(path, "").unwrap()),
         ("a-home", |path| {
-            fs_err::create_dir_all(path.join("Documents")).unwrap()
+            fs_err::create_dir_all(path.join("Documents")).unwrap();
         }),
     ] {
         test.cache = test.root().join(name);
