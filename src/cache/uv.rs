@@ -1,1 +1,181 @@
-//! uv
+//! uv's cache: the wheels it downloaded (`wheels-vN`), those it built (`sdists-vN`), and where both lie unpacked
+//! (`archive-v0`).
+//!
+//! uv promises nothing about this layout and changes it in patch releases, so it is read tolerantly: buckets of every
+//! number, pointers of every shape, links where a pointer is missing. Folders named after the hash of a URL are
+//! scanned; the hash itself is never computed.
+
+mod built;
+mod choice;
+mod pointer;
+mod provenance;
+mod wheels;
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use self::built::Shard;
+use self::choice::Found;
+use super::Archive;
+use super::missing::Reasons;
+use crate::error::Result;
+use crate::lock::{Pin, Source};
+use crate::python::{PackageName, Tags};
+
+/// uv's cache, with what is worth listing only once.
+#[derive(Debug)]
+pub(super) struct UvCache {
+    root: PathBuf,
+    wheel_buckets: Vec<Bucket>,
+    sdist_buckets: Vec<Bucket>,
+    /// `wheels-vN/pypi` and `wheels-vN/index/H`
+    index_wheels: Vec<Shelf>,
+    /// `sdists-vN/pypi` and `sdists-vN/index/H`
+    index_built: Vec<Shelf>,
+    /// `wheels-vN/url/H`: listed when first needed.
+    direct_wheels: OnceLock<Vec<Shelf>>,
+    /// `sdists-vN/{url,path,editable}/H`: listed when first needed.
+    direct_built: OnceLock<Vec<Shard>>,
+}
+
+/// A bucket of some version: `wheels-v6`.
+#[derive(Debug)]
+struct Bucket {
+    path: PathBuf,
+    number: u32,
+}
+
+/// A folder whose entries are named after distributions.
+#[derive(Debug)]
+struct Shelf {
+    path: PathBuf,
+    bucket: u32,
+    names: HashSet<OsString>,
+}
+
+impl UvCache {
+    /// Opens the cache at `root`, or says that uv did not make it.
+    pub(super) fn open(root: &Path) -> Result<Option<Self>> {
+        let entries = names(root)?;
+        let buckets = |prefix| buckets(root, &entries, prefix);
+        let (wheel_buckets, sdist_buckets) = (buckets("wheels-v"), buckets("sdists-v"));
+        if wheel_buckets.is_empty() && sdist_buckets.is_empty() && buckets("archive-v").is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            index_wheels: index_shelves(&wheel_buckets)?,
+            index_built: index_shelves(&sdist_buckets)?,
+            root: root.to_owned(),
+            wheel_buckets,
+            sdist_buckets,
+            direct_wheels: OnceLock::new(),
+            direct_built: OnceLock::new(),
+        }))
+    }
+
+    /// Finds the best archive for `pin`, or says why there is none.
+    pub(super) fn find(&self, pin: &Pin, tags: &Tags) -> Result<Archive, Reasons> {
+        let mut found = Found::new(&self.root, pin, tags);
+        match &pin.source {
+            Source::Index => {
+                wheels::search(&self.index_wheels, &mut found);
+                built::search_index(&self.index_built, &mut found);
+            }
+            Source::Archive { url, .. } if url.path().ends_with(".whl") => {
+                wheels::search(self.direct_wheels(), &mut found);
+            }
+            Source::Archive { url, .. } => {
+                let kind = if url.scheme() == "file" { "path" } else { "url" };
+                built::search_direct(self.direct_built(), kind, &mut found);
+            }
+            Source::Directory { editable, .. } => {
+                let kind = if *editable { "editable" } else { "path" };
+                built::search_direct(self.direct_built(), kind, &mut found);
+            }
+            Source::Git { revision, .. } => {
+                built::search_git(&self.sdist_buckets, revision.as_deref(), &mut found);
+            }
+        }
+        found.choose()
+    }
+
+    fn direct_wheels(&self) -> &[Shelf] {
+        self.direct_wheels
+            .get_or_init(|| hashed_shelves(&self.wheel_buckets, "url").unwrap_or_default())
+    }
+
+    fn direct_built(&self) -> &[Shard] {
+        self.direct_built
+            .get_or_init(|| built::direct_shards(&self.sdist_buckets))
+    }
+}
+
+/// The buckets with this prefix, newest first.
+fn buckets(root: &Path, entries: &HashSet<OsString>, prefix: &str) -> Vec<Bucket> {
+    let mut buckets: Vec<_> = entries
+        .iter()
+        .filter_map(|name| {
+            Some(Bucket {
+                number: name.to_str()?.strip_prefix(prefix)?.parse().ok()?,
+                path: root.join(name),
+            })
+        })
+        .collect();
+    buckets.sort_unstable_by_key(|bucket| std::cmp::Reverse(bucket.number));
+    buckets
+}
+
+fn index_shelves(buckets: &[Bucket]) -> io::Result<Vec<Shelf>> {
+    let mut shelves = hashed_shelves(buckets, "index")?;
+    for bucket in buckets {
+        shelves.push(Shelf::list(bucket.path.join("pypi"), bucket.number)?);
+    }
+    Ok(shelves)
+}
+
+/// The shelves `kind/H` for any H.
+fn hashed_shelves(buckets: &[Bucket], kind: &str) -> io::Result<Vec<Shelf>> {
+    let mut shelves = Vec::new();
+    for bucket in buckets {
+        let parent = bucket.path.join(kind);
+        for hash in names(&parent)? {
+            shelves.push(Shelf::list(parent.join(hash), bucket.number)?);
+        }
+    }
+    Ok(shelves)
+}
+
+impl Shelf {
+    fn list(path: PathBuf, bucket: u32) -> io::Result<Self> {
+        Ok(Self {
+            names: names(&path)?,
+            path,
+            bucket,
+        })
+    }
+
+    /// The folder of a distribution, if there is one.
+    fn folder(&self, name: &PackageName) -> Option<PathBuf> {
+        let name = OsStr::new(name.as_str());
+        self.names.contains(name).then(|| self.path.join(name))
+    }
+}
+
+/// The entries of a folder; none if there is no such folder.
+fn names(folder: &Path) -> io::Result<HashSet<OsString>> {
+    match fs_err::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(HashSet::new())
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,144 @@
+//! Wheels that uv built: `sdists-vN/{pypi/<name>/<version>/<rev> | git/H/<sha16> | {url,path,editable}/H/<rev>}/<wheel>`,
+//! a link to the archive. `revision.http` or `revision.rev` names the live `<rev>`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::choice::{Candidate, Found};
+use super::pointer::Pointer;
+use super::wheels::{ReadPointer, linked_archive};
+use super::{Bucket, Shelf, names};
+use crate::python::WheelName;
+
+/// A folder `{url,path,editable}/H`: what was built from one source.
+#[derive(Debug)]
+pub(super) struct Shard {
+    path: PathBuf,
+    kind: &'static str,
+    bucket: u32,
+    /// The wheels of its revisions, dead ones too.
+    wheels: Vec<WheelName>,
+}
+
+/// All that was built from URLs, paths and editables. What cannot be listed is not there.
+pub(super) fn direct_shards(buckets: &[Bucket]) -> Vec<Shard> {
+    let mut shards = Vec::new();
+    for bucket in buckets {
+        for kind in ["url", "path", "editable"] {
+            let parent = bucket.path.join(kind);
+            for hash in names(&parent).unwrap_or_default() {
+                let path = parent.join(hash);
+                let revisions = names(&path).unwrap_or_default();
+                shards.push(Shard {
+                    wheels: revisions
+                        .iter()
+                        .flat_map(|revision| links(&path.join(revision)))
+                        .map(|(wheel, _)| wheel)
+                        .collect(),
+                    path,
+                    kind,
+                    bucket: bucket.number,
+                });
+            }
+        }
+    }
+    shards
+}
+
+/// Offers what was built from sdists of an index.
+pub(super) fn search_index(shelves: &[Shelf], found: &mut Found) {
+    for shelf in shelves {
+        let Some(folder) = shelf.folder(&found.pin.name) else {
+            continue;
+        };
+        for version in names(&folder).unwrap_or_default() {
+            let parsed = version.to_str().and_then(|version| version.parse().ok());
+            if parsed.is_some_and(|version| found.fits_version(&version)) {
+                search_revision(&folder.join(version), shelf.bucket, found);
+            }
+        }
+    }
+}
+
+/// Offers what was built from URLs (`kind` is `url`), sdists and directories (`path`), or editables.
+pub(super) fn search_direct(shards: &[Shard], kind: &str, found: &mut Found) {
+    for shard in shards.iter().filter(|shard| shard.kind == kind) {
+        if shard.wheels.iter().any(|wheel| wheel.name == found.pin.name) {
+            search_revision(&shard.path, shard.bucket, found);
+        }
+    }
+}
+
+/// Offers what was built from a commit.
+///
+/// A branch or a tag can move, and the cache does not tell where it points, so a pin must name the whole commit.
+pub(super) fn search_git(buckets: &[Bucket], revision: Option<&str>, found: &mut Found) {
+    let commit =
+        revision.filter(|text| text.len() == 40 && text.chars().all(|digit| digit.is_ascii_hexdigit()));
+    let Some(short) = commit.and_then(|commit| commit.get(..16)) else {
+        let revision = revision.unwrap_or("the default branch");
+        found
+            .reasons
+            .other(format!("{revision} can move: name the whole commit"));
+        return;
+    };
+    for bucket in buckets {
+        let parent = bucket.path.join("git");
+        for hash in names(&parent).unwrap_or_default() {
+            let folder = parent.join(hash).join(short.to_ascii_lowercase());
+            offer_wheels(&folder, bucket.number, ReadPointer::none(found), found);
+        }
+    }
+}
+
+/// Offers the wheels of the live revision in `folder`.
+fn search_revision(folder: &Path, bucket: u32, found: &mut Found) {
+    for file in ["revision.http", "revision.rev"] {
+        let path = folder.join(file);
+        if path.exists()
+            && let Some(read) = ReadPointer::read(&path, found)
+        {
+            offer_wheels(&folder.join(&read.pointer.id), bucket, read, found);
+        }
+    }
+}
+
+fn offer_wheels(folder: &Path, bucket: u32, read: ReadPointer, found: &mut Found) {
+    let ReadPointer {
+        pointer: Pointer {
+            sha256, cache_info, ..
+        },
+        provenance,
+        modified,
+    } = read;
+    for (wheel, link) in links(folder) {
+        // Locks and `.whl` files lie beside the links.
+        let Some(archive) = linked_archive(&link, found.root) else {
+            continue;
+        };
+        found.offer(Candidate {
+            wheel,
+            archives: vec![archive],
+            sha256: sha256.clone(),
+            provenance: provenance.clone(),
+            cache_info: cache_info.clone(),
+            built: true,
+            bucket,
+            pointer: link,
+            modified,
+        });
+    }
+}
+
+/// The entries of `folder` that are named as wheels.
+fn links(folder: &Path) -> Vec<(WheelName, PathBuf)> {
+    let link = |name: OsString| {
+        let wheel = format!("{}.whl", name.to_str()?).parse().ok()?;
+        Some((wheel, folder.join(name)))
+    };
+    names(folder)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(link)
+        .collect()
+}

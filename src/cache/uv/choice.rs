@@ -1,0 +1,174 @@
+//! Which of several cached wheels a pin gets.
+
+use std::cmp::Reverse;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use pep440_rs::Version;
+
+use super::pointer::CacheInfo;
+use super::provenance::Provenance;
+use crate::cache::archive::{Archive, Contents, inspect};
+use crate::cache::direct_url;
+use crate::cache::missing::Reasons;
+use crate::lock::Pin;
+use crate::python::{Tags, WheelName};
+
+/// A cached wheel that may be what a pin asks for.
+pub(super) struct Candidate {
+    pub(super) wheel: WheelName,
+    /// Where it may lie unpacked, the likeliest first.
+    pub(super) archives: Vec<PathBuf>,
+    /// The wheel's, or for a built wheel its sdist's.
+    pub(super) sha256: Option<String>,
+    pub(super) provenance: Provenance,
+    pub(super) cache_info: Option<CacheInfo>,
+    pub(super) built: bool,
+    pub(super) bucket: u32,
+    /// The pointer or link that it was found by, and when that was written.
+    pub(super) pointer: PathBuf,
+    pub(super) modified: SystemTime,
+}
+
+/// What a search for one pin has found so far.
+pub(super) struct Found<'a> {
+    pub(super) root: &'a Path,
+    pub(super) pin: &'a Pin,
+    pub(super) tags: &'a Tags,
+    pub(super) reasons: Reasons,
+    /// With their ranks among the tags.
+    candidates: Vec<(usize, Candidate)>,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn new(root: &'a Path, pin: &'a Pin, tags: &'a Tags) -> Self {
+        Self {
+            root,
+            pin,
+            tags,
+            reasons: Reasons::default(),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Whether a wheel of this version can be meant; if not, remembers that it is there.
+    pub(super) fn fits_version(&mut self, version: &Version) -> bool {
+        let fits = self
+            .pin
+            .version
+            .as_ref()
+            .is_none_or(|pinned| is_equal(pinned, version));
+        if !fits {
+            self.reasons.other_version(version);
+        }
+        fits
+    }
+
+    /// The rank of a wheel among the tags; if it has none, remembers that it is there.
+    pub(super) fn rank(&mut self, wheel: &WheelName) -> Option<usize> {
+        let rank = self.tags.rank(wheel);
+        if rank.is_none() {
+            self.reasons.other_tags(wheel);
+        }
+        rank
+    }
+
+    /// Takes a candidate that fits, and remembers why another does not.
+    pub(super) fn offer(&mut self, candidate: Candidate) {
+        if candidate.wheel.name != self.pin.name {
+            let pointer = candidate.pointer.display();
+            self.reasons
+                .other(format!("{pointer} is about {}", candidate.wheel.name));
+            return;
+        }
+        if !self.fits_version(&candidate.wheel.version) {
+            return;
+        }
+        let Some(rank) = self.rank(&candidate.wheel) else {
+            return;
+        };
+        let is_verified = self.is_verified(&candidate);
+        if candidate.sha256.is_some() && !self.pin.hashes.is_empty() && !is_verified {
+            self.reasons.other_hash();
+            return;
+        }
+        // Content with the right hash is right wherever it came from.
+        if let (Provenance::Other(reason), false) = (&candidate.provenance, is_verified) {
+            self.reasons.other(reason.clone());
+            return;
+        }
+        self.candidates.push((rank, candidate));
+    }
+
+    fn is_verified(&self, candidate: &Candidate) -> bool {
+        candidate
+            .sha256
+            .as_ref()
+            .is_some_and(|sha256| self.pin.hashes.contains(sha256))
+    }
+
+    /// The best candidate whose archive is whole.
+    pub(super) fn choose(mut self) -> Result<Archive, Reasons> {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.sort_by(|(left_rank, left), (right_rank, right)| {
+            self.preference(*left_rank, left)
+                .cmp(&self.preference(*right_rank, right))
+        });
+        for (_, candidate) in &candidates {
+            for root in &candidate.archives {
+                match inspect(root, &self.pin.name) {
+                    Ok(contents) if contents.version != candidate.wheel.version => {
+                        let (root, version) = (root.display(), &contents.version);
+                        self.reasons
+                            .other(format!("its archive {root} holds version {version}"));
+                    }
+                    Ok(contents) => return Ok(self.archive(candidate, root, contents)),
+                    Err(reason) => self.reasons.other(reason),
+                }
+            }
+        }
+        Err(self.reasons)
+    }
+
+    /// Sorts the best first: right content, right source, the version as written, tags, build; then a wheel before one
+    /// built here, and the newest.
+    fn preference<'c>(&self, rank: usize, candidate: &'c Candidate) -> impl Ord + use<'c> {
+        let wheel = &candidate.wheel;
+        (
+            Reverse(self.is_verified(candidate)),
+            Reverse(candidate.provenance == Provenance::Same),
+            self.pin
+                .version
+                .as_ref()
+                .is_some_and(|pinned| *pinned != wheel.version),
+            rank,
+            Reverse(&wheel.build),
+            candidate.built,
+            Reverse(candidate.bucket),
+            Reverse(candidate.modified),
+            &candidate.pointer,
+        )
+    }
+
+    fn archive(&self, candidate: &Candidate, root: &Path, contents: Contents) -> Archive {
+        let cache_info = candidate.cache_info.as_ref().and_then(CacheInfo::to_json);
+        Archive {
+            name: self.pin.name.clone(),
+            version: contents.version.to_string(),
+            root: root.to_owned(),
+            top_level: contents.top_level,
+            dist_info: contents.dist_info,
+            data: contents.data,
+            direct_url: direct_url::text(self.pin),
+            generated: cache_info
+                .map(|json| ("uv_cache.json".to_owned(), json))
+                .into_iter()
+                .collect(),
+        }
+    }
+}
+
+/// PEP 440's `==pinned`: a local version (`1.0+cpu`) counts only if `pinned` has one.
+fn is_equal(pinned: &Version, found: &Version) -> bool {
+    pinned == found || (!pinned.is_local() && found.is_local() && *pinned == found.clone().without_local())
+}
