@@ -6,7 +6,14 @@
 //! ```
 
 pub mod cache;
+pub mod cli;
+pub mod commands;
 pub mod error;
+pub mod fuse;
 pub mod lock;
+pub mod outside;
+mod parallel;
 pub mod python;
+pub mod sys;
 pub mod venv;
+pub mod view;

@@ -1,16 +1,17 @@
 //! An archive: one wheel unpacked, a read-only directory in a cache.
 
-use std::ffi::OsString;
-use std::io;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pep440_rs::Version;
-use serde::{Deserialize, Serialize};
+use rustix::fs::{CWD, FileType};
+use rustix::io::Errno;
 
 use crate::python::PackageName;
+use crate::sys::directory::{self, Entry};
 
 /// One wheel unpacked, as a cache holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
     /// The distribution's name.
     pub name: PackageName,
@@ -18,8 +19,8 @@ pub struct Archive {
     pub version: String,
     /// The directory: absolute, without links in it.
     pub root: PathBuf,
-    /// What lies in `root`, sorted by name.
-    pub top_level: Vec<TopLevel>,
+    /// What lies in `root`, in no order.
+    pub top_level: Vec<Entry>,
     /// The name of its only `*.dist-info` directory.
     pub dist_info: String,
     /// The name of the `*.data` directory that belongs to `dist_info`, if there is one.
@@ -30,39 +31,9 @@ pub struct Archive {
     pub generated: Vec<(String, Vec<u8>)>,
 }
 
-/// An entry at the top of an archive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopLevel {
-    /// Its file name.
-    pub name: OsString,
-    /// What it is.
-    pub kind: Kind,
-}
-
-/// What an entry of an archive is, links not followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A symbolic link.
-    Symlink,
-    /// A device, a socket or a pipe: no wheel has any.
-    Other,
-}
-
-impl From<std::fs::FileType> for Kind {
-    fn from(file_type: std::fs::FileType) -> Self {
-        if file_type.is_dir() {
-            Self::Directory
-        } else if file_type.is_file() {
-            Self::File
-        } else if file_type.is_symlink() {
-            Self::Symlink
-        } else {
-            Self::Other
-        }
+impl fmt::Display for Archive {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}=={}", self.name, self.version)
     }
 }
 
@@ -70,15 +41,15 @@ impl From<std::fs::FileType> for Kind {
 #[derive(Debug)]
 pub(super) struct Contents {
     pub(super) version: Version,
-    pub(super) top_level: Vec<TopLevel>,
+    pub(super) top_level: Vec<Entry>,
     pub(super) dist_info: String,
     pub(super) data: Option<String>,
 }
 
 /// Looks into an archive, and says why if it cannot be used for `name`: one listing and two `stat`s.
 pub(super) fn inspect(root: &Path, name: &PackageName) -> Result<Contents, String> {
-    let top_level = list(root).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => format!("its archive {} is gone", root.display()),
+    let top_level = list(root).map_err(|error| match error {
+        Errno::NOENT => format!("its archive {} is gone", root.display()),
         _ => format!("its archive cannot be read: {error}"),
     })?;
     let dist_info = only_dist_info(&top_level).ok_or_else(|| {
@@ -106,7 +77,7 @@ pub(super) fn inspect(root: &Path, name: &PackageName) -> Result<Contents, Strin
     let data = format!("{stem}.data");
     let has_data = top_level
         .iter()
-        .any(|entry| entry.kind == Kind::Directory && entry.name == *data);
+        .any(|entry| entry.file_type == FileType::Directory && entry.name == *data);
     Ok(Contents {
         version,
         dist_info: dist_info.to_owned(),
@@ -115,24 +86,14 @@ pub(super) fn inspect(root: &Path, name: &PackageName) -> Result<Contents, Strin
     })
 }
 
-fn list(root: &Path) -> io::Result<Vec<TopLevel>> {
-    let mut entries = fs_err::read_dir(root)?
-        .map(|entry| {
-            let entry = entry?;
-            Ok(TopLevel {
-                kind: entry.file_type()?.into(),
-                name: entry.file_name(),
-            })
-        })
-        .collect::<io::Result<Vec<_>>>()?;
-    entries.sort_unstable_by(|left, right| left.name.cmp(&right.name));
-    Ok(entries)
+fn list(root: &Path) -> Result<Vec<Entry>, Errno> {
+    directory::list(CWD, root)
 }
 
-fn only_dist_info(entries: &[TopLevel]) -> Option<&str> {
+fn only_dist_info(entries: &[Entry]) -> Option<&str> {
     let mut found = entries
         .iter()
-        .filter(|entry| entry.kind == Kind::Directory)
+        .filter(|entry| entry.file_type == FileType::Directory)
         .filter_map(|entry| entry.name.to_str())
         .filter(|name| name.ends_with(".dist-info"));
     found.next().filter(|_| found.next().is_none())

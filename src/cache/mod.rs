@@ -6,21 +6,15 @@ mod missing;
 mod uv;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use archive::{Archive, Kind, TopLevel};
+pub use archive::Archive;
 
 use self::missing::Reasons;
 use self::uv::UvCache;
 use crate::error::{Error, Result};
 use crate::lock::Pin;
+use crate::parallel::parallel;
 use crate::python::Tags;
-
-/// So many pins occupy a thread for about as long as starting it takes.
-const PINS_PER_THREAD: usize = 24;
-
-/// More threads than cores: on a network drive they mostly wait.
-const THREADS: usize = 8;
 
 /// A cache of unpacked wheels.
 #[derive(Debug)]
@@ -79,34 +73,4 @@ impl Cache {
             Err(missing::error(&missing, pins.len(), &self.root, python))
         }
     }
-}
-
-/// Maps `items` on a few threads, all of which have ended on return: the caller may fork.
-fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else {
-                return done;
-            };
-            done.push((index, map(item)));
-        }
-    };
-    let mut done = std::thread::scope(|scope| {
-        let threads = items.len().div_ceil(PINS_PER_THREAD).min(THREADS);
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
-        let mut done = work();
-        for helper in helpers {
-            done.extend(
-                helper
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            );
-        }
-        done
-    });
-    done.sort_unstable_by_key(|(index, _)| *index);
-    done.into_iter().map(|(_, result)| result).collect()
 }

@@ -1,15 +1,26 @@
 //! Locks: what an environment shall hold, as pins.
 
-pub mod requirements;
+mod hashes;
+mod lines;
+mod marker;
+mod options;
+mod project;
+mod requirements;
+mod select;
+mod source;
+mod specifier;
+#[cfg(test)]
+mod tests;
+mod text;
 
 use std::fmt;
 use std::path::PathBuf;
 
-use pep440_rs::Version;
+use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{MarkerEnvironment, MarkerTree};
 use url::Url;
 
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::python::PackageName;
 
 /// What a lock asks for: a distribution, its marker, its hashes, its source.
@@ -74,28 +85,55 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What a constraint file (`-c`) allows for a distribution, should the lock ask for it.
+#[derive(Clone, Debug)]
+pub struct Constraint {
+    /// The distribution's name.
+    pub name: PackageName,
+    /// The versions that are allowed; empty means any.
+    pub versions: VersionSpecifiers,
+    /// The only source that is allowed; none means any.
+    pub source: Option<Source>,
+    /// The sha256 digests that are allowed, in lower-case hex; empty means any.
+    pub hashes: Vec<String>,
+    /// Where it applies.
+    pub marker: MarkerTree,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
 /// The pins of one or more lock files, in the order written.
 #[derive(Clone, Debug, Default)]
 pub struct Lock {
     /// The pins.
     pub pins: Vec<Pin>,
+    /// What restricts the pins; [`Lock::select`] applies them.
+    pub constraints: Vec<Constraint>,
     /// What was read and passed over, for people: one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Lock {
-    /// Reads lock files, in order.
+    /// Reads lock files, in order: requirements.txt, as `uv pip compile`, `pip-compile` and `pip freeze` write it.
+    ///
+    /// Source: <https://pip.pypa.io/en/stable/reference/requirements-file-format/>. As with pip and uv, `-r` and
+    /// `-c` count from the file that holds them, other relative paths from the current directory.
     ///
     /// # Errors
-    /// A file that cannot be read or is not a lock.
-    pub fn read(_files: &[PathBuf]) -> Result<Self> {
-        todo!()
+    /// A file that cannot be read or is not a lock. Lines that pin nothing are told all at once.
+    pub fn read(files: &[PathBuf]) -> Result<Self> {
+        let directory = std::env::current_dir().context(|| "cannot find the current directory".to_owned())?;
+        requirements::read(files, &directory, &|name| std::env::var(name).ok())
     }
-    /// The pins that apply to an interpreter: one for each name, in the order written.
+
+    /// The pins that apply to an interpreter: one for each name, in the order written, with no extra active.
+    ///
+    /// A name pinned twice alike is one pin that allows the hashes of both. The hashes of a constraint restrict
+    /// those of the pin.
     ///
     /// # Errors
-    /// One name pinned twice, differently, for this interpreter.
-    pub fn select(&self, _environment: &MarkerEnvironment) -> Result<Vec<Pin>> {
-        todo!()
+    /// One name pinned twice, differently, for this interpreter; a pin that contradicts a constraint.
+    pub fn select(&self, environment: &MarkerEnvironment) -> Result<Vec<Pin>> {
+        select::select(self, environment)
     }
 }

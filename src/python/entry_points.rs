@@ -84,7 +84,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// True for the names of interpreters, in any case and with `.py`, so that a wheel is good or bad on every system.
-fn is_reserved(name: &str) -> bool {
+pub(crate) fn is_reserved(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let name = name.strip_suffix(".py").unwrap_or(&name);
     let is_minor = |rest: &str| {

@@ -1,0 +1,191 @@
+//! `sitefs status`: what is mounted, how, from which cache, since when, by which process.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::mount::venv_of;
+use crate::cli::{StatusOptions, print};
+use crate::error::{Context, Result};
+use crate::sys::mounts;
+use crate::venv::state::{MountRecord, State};
+
+pub(super) fn status(options: &StatusOptions) -> Result<()> {
+    match &options.venv {
+        Some(venv) => {
+            let root = fs_err::canonicalize(venv).context(|| format!("{} has no status", venv.display()))?;
+            let status = Status::of(&root)?;
+            print(if options.json {
+                status.to_json()
+            } else {
+                status.to_text()
+            });
+        }
+        None => {
+            let mut roots: Vec<PathBuf> = mounts::all()?
+                .into_iter()
+                .filter(mounts::Mount::is_ours)
+                .map(|mount| venv_of(&mount.point).to_path_buf())
+                .collect();
+            roots.sort();
+            roots.dedup();
+            let all = roots
+                .iter()
+                .map(|root| Status::of(root))
+                .collect::<Result<Vec<_>>>()?;
+            if options.json {
+                print(serde_json::to_string_pretty(&all).unwrap_or_default());
+            } else if all.is_empty() {
+                print("nothing is mounted");
+            } else {
+                all.iter().for_each(|status| print(status.to_text()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How an environment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Condition {
+    /// Its server answers.
+    Mounted,
+    /// Its server was killed, and left its mount or its files.
+    Dead,
+    /// It is as it was before sitefs.
+    Unmounted,
+}
+
+/// What `status` tells, and `mount --json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    venv: PathBuf,
+    state: Condition,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mount: Option<Details>,
+}
+
+#[derive(Debug, Serialize)]
+struct Details {
+    site_packages: PathBuf,
+    link_mode: &'static str,
+    cache: PathBuf,
+    requirements: Vec<PathBuf>,
+    distributions: usize,
+    pid: u32,
+    /// In seconds since 1970.
+    since: u64,
+    sitefs: String,
+}
+
+impl Status {
+    pub(super) fn mounted(record: &MountRecord) -> Self {
+        let details = Details {
+            site_packages: record.site_packages.clone(),
+            link_mode: "fuse",
+            cache: record.cache.clone(),
+            requirements: record.requirements.clone(),
+            distributions: record.distributions.len(),
+            pid: record.pid,
+            since: record.since,
+            sitefs: record.sitefs.clone(),
+        };
+        Self {
+            venv: venv_of(&record.site_packages).to_path_buf(),
+            state: Condition::Mounted,
+            mount: Some(details),
+        }
+    }
+
+    fn of(root: &Path) -> Result<Self> {
+        let state = State::of(root);
+        let ours = mounts::all()?
+            .into_iter()
+            .rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
+        let condition = match ours {
+            Some(mount) if mount.is_dead() => Condition::Dead,
+            Some(_) => Condition::Mounted,
+            None if crate::outside::exists(&state) && !state.is_locked() => Condition::Dead,
+            None => Condition::Unmounted,
+        };
+        let details = state.mount_record().filter(|_| condition != Condition::Unmounted);
+        let mount = details.and_then(|record| Self::mounted(&record).mount);
+        Ok(Self {
+            venv: root.to_path_buf(),
+            state: condition,
+            mount,
+        })
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    fn to_text(&self) -> String {
+        let venv = self.venv.display();
+        let Some(mount) = &self.mount else {
+            return match self.state {
+                Condition::Unmounted => format!("{venv}: not mounted"),
+                state => format!(
+                    "{venv}: {state:?}, but {} is missing",
+                    self.venv.join(".sitefs/mount.json").display()
+                ),
+            };
+        };
+        let requirements: Vec<String> = mount
+            .requirements
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let server = match self.state {
+            Condition::Mounted => format!("process {}, for {}", mount.pid, ago(mount.since)),
+            _ => format!(
+                "process {} is dead; `sitefs mount {venv}` mends it, `sitefs unmount {venv}` undoes it",
+                mount.pid
+            ),
+        };
+        format!(
+            "{venv}: {} ({})\n  distributions  {}, from {}\n  cache          {}\n  server         {server}",
+            if self.state == Condition::Mounted {
+                "mounted"
+            } else {
+                "dead"
+            },
+            mount.link_mode,
+            mount.distributions,
+            requirements.join(", "),
+            mount.cache.display(),
+        )
+    }
+}
+
+/// The time since then, in one unit.
+fn ago(since: u64) -> String {
+    let since = UNIX_EPOCH + Duration::from_secs(since);
+    let seconds = SystemTime::now()
+        .duration_since(since)
+        .unwrap_or_default()
+        .as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_told_in_one_unit() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!(ago(now - 60), "60 s");
+        assert_eq!(ago(now - 600), "10 min");
+        assert_eq!(ago(now - 3 * 3600), "3 h");
+        assert_eq!(ago(now + 5), "0 s");
+    }
+}

@@ -1,0 +1,124 @@
+//! `sitefs why`: which distribution an entry comes from, its target, what it hides.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::{WhyOptions, print};
+use crate::error::{Context, Error, Result};
+use crate::outside;
+use crate::sys::mounts;
+use crate::venv::Venv;
+use crate::venv::state::{MountRecord, MountedDistribution, State};
+
+pub(super) fn why(options: &WhyOptions) -> Result<()> {
+    let venv = Venv::open(&options.venv)?;
+    let state = State::of(venv.root());
+    let mounted = state
+        .mount_record()
+        .filter(|record| matches!(mounts::at(&record.site_packages), Ok(Some(_))));
+    let Some(record) = mounted else {
+        let help = format!("sitefs mount {}", options.venv.display());
+        return Err(Error::new(format!("{} is not mounted", options.venv.display())).with_help(help));
+    };
+    let path = absolute(&options.path, &record.site_packages)?;
+    let metadata = fs_err::symlink_metadata(&path)
+        .map_err(|error| Error::from(error).with_help("give a path below the environment's site-packages"))?;
+    print(path.display());
+    match path.strip_prefix(&record.site_packages) {
+        Ok(entry) if metadata.is_dir() => explain_directory(entry, &record),
+        Ok(entry) => explain_leaf(entry, &path, &record),
+        Err(_) => explain_outside(&path, venv.root(), &state),
+    }
+    Ok(())
+}
+
+/// A path as the person meant it: from here, if there is such a thing, else from site-packages. The last component is
+/// not followed.
+fn absolute(path: &Path, site_packages: &Path) -> Result<PathBuf> {
+    let path = if fs_err::symlink_metadata(path).is_ok() {
+        path.to_path_buf()
+    } else {
+        site_packages.join(path)
+    };
+    let absolute = std::path::absolute(&path).context(|| path.display().to_string())?;
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => Ok(fs_err::canonicalize(parent)?.join(name)),
+        _ => Ok(absolute),
+    }
+}
+
+/// The distributions that have an entry, highest first, each with its file.
+fn sources<'a>(
+    entry: &'a Path,
+    record: &'a MountRecord,
+) -> impl Iterator<Item = (&'a MountedDistribution, PathBuf)> {
+    record.distributions.iter().rev().flat_map(move |distribution| {
+        let files = distribution
+            .layers
+            .iter()
+            .rev()
+            .map(move |layer| layer.join(entry));
+        files
+            .filter(|file| fs_err::symlink_metadata(file).is_ok())
+            .map(move |file| (distribution, file))
+    })
+}
+
+fn explain_directory(entry: &Path, record: &MountRecord) {
+    for (distribution, file) in sources(entry, record) {
+        print(format!(
+            "  from    {} {}, {}",
+            distribution.name,
+            distribution.version,
+            file.display()
+        ));
+    }
+}
+
+fn explain_leaf(entry: &Path, path: &Path, record: &MountRecord) {
+    let target = fs_err::read_link(path).ok();
+    let (winners, hidden): (Vec<_>, Vec<_>) =
+        sources(entry, record).partition(|(_, file)| target.as_ref() == Some(file));
+    let dist_info = entry.parent().and_then(Path::to_str);
+    let generated_for = record
+        .distributions
+        .iter()
+        .find(|distribution| dist_info == Some(&distribution.dist_info));
+    match (winners.first(), generated_for) {
+        (Some((distribution, file)), _) => {
+            print(format!(
+                "  from    {} {}",
+                distribution.name, distribution.version
+            ));
+            print(format!("  target  {}", file.display()));
+        }
+        (None, Some(distribution)) => {
+            print(format!(
+                "  from    sitefs, which made it for {} {}",
+                distribution.name, distribution.version
+            ));
+        }
+        (None, None) => print("  from    the environment's own site-packages"),
+    }
+    for (distribution, file) in hidden {
+        print(format!(
+            "  hides   {} {}, {}",
+            distribution.name,
+            distribution.version,
+            file.display()
+        ));
+    }
+}
+
+fn explain_outside(path: &Path, root: &Path, state: &State) {
+    let owner = path
+        .strip_prefix(root)
+        .ok()
+        .and_then(|path| outside::owner(state, path));
+    match owner {
+        Some(distribution) => print(format!("  from    {distribution}")),
+        None => print("  from    the environment itself: sitefs did not put it there"),
+    }
+    if let Ok(target) = fs_err::read_link(path) {
+        print(format!("  target  {}", target.display()));
+    }
+}

@@ -1,0 +1,72 @@
+//! The server's log: a file that never grows without bound, since nobody reads it until something is wrong.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+use ::log::{LevelFilter, Log, Metadata, Record};
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+
+/// When the log is longer than this many bytes, it starts anew.
+const LIMIT: u64 = 256 * 1024;
+
+struct BoundedLog {
+    file: Mutex<File>,
+}
+
+/// Sends what this process logs to a file.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn start(path: &Path) -> Result<()> {
+    let file = fs_err::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(path)?
+        .into_file();
+    ::log::set_boxed_logger(Box::new(BoundedLog {
+        file: Mutex::new(file),
+    }))
+    .map_err(|error| Error::new(format!("{} cannot be used as log", path.display())).because(error))?;
+    ::log::set_max_level(LevelFilter::Info);
+    Ok(())
+}
+
+impl Log for BoundedLog {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.level() <= ::log::max_level()
+    }
+
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let since_epoch = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let line = format!(
+            "{:.3} {} {}\n",
+            since_epoch.as_secs_f64(),
+            record.level(),
+            record.args()
+        );
+        let mut file = self.file.lock();
+        // A log that cannot be written must not disturb the mount.
+        let _ = append(&mut file, line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+fn append(file: &mut File, line: &[u8]) -> std::io::Result<()> {
+    if file.stream_position()? > LIMIT {
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(b"(what came before was dropped)\n")?;
+    }
+    file.write_all(line)
+}

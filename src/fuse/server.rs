@@ -1,0 +1,260 @@
+//! The server process: one for each mount. It owns its mount from the first moment to the last.
+
+use std::io::{self, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{Config, Session, SessionACL};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, chdir, setsid, waitpid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::filesystem::Filesystem;
+use super::log;
+use super::mount::{Mounted, mount, unmount};
+use crate::error::{Context, Error, Result};
+use crate::outside;
+use crate::sys::fork::{Fork, close_all_but, fork};
+use crate::sys::mounts;
+use crate::venv::state::{MountRecord, State, StateLock};
+use crate::view::View;
+
+/// Two, so that one slow answer from the cache's disk does not hold up everybody.
+const THREADS: usize = 2;
+
+/// How long a server that was told to end waits for those who still use the mount.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a server needs: the view, where it is mounted, and the right to the environment's state.
+pub struct Server {
+    /// What is served.
+    pub view: View,
+    /// The environment's directory.
+    pub root: PathBuf,
+    /// Its state.
+    pub state: State,
+    /// The lock on the state, held as long as the server lives.
+    pub lock: StateLock,
+    /// What is written down once the mount answers; the server puts its own process id in.
+    pub record: MountRecord,
+    /// Whether all users may see the mount.
+    pub allow_other: bool,
+}
+
+/// A mount that answers, and its server.
+pub struct Running {
+    record: MountRecord,
+    root: PathBuf,
+    state: State,
+    session: JoinHandle<io::Result<()>>,
+    events: Receiver<Event>,
+    _lock: StateLock,
+}
+
+/// What a new server process says when its mount answers; its record follows.
+const READY: &str = "ready\n";
+
+/// Between an error and its help, in what a server process says when it fails.
+const HELP: char = '\u{1f}';
+
+/// Mounts and serves in a process of its own; returns its record once the mount answers.
+///
+/// # Errors
+/// What kept the mount from answering; then there is no mount and no process.
+pub fn start_in_background(server: Server) -> Result<MountRecord> {
+    let (mut reader, writer) = io::pipe()?;
+    match fork().context(|| "the server process cannot be started".to_owned())? {
+        Fork::Child => {
+            drop(reader);
+            std::process::exit(run_detached(server, writer));
+        }
+        Fork::Parent(child) => {
+            drop(writer);
+            let mut answer = String::new();
+            reader.read_to_string(&mut answer)?;
+            if let Some(record) = answer.strip_prefix(READY) {
+                return serde_json::from_str(record).context(|| "the server's answer is garbled".to_owned());
+            }
+            let _ = waitpid(Some(child), WaitOptions::empty());
+            Err(match answer.split_once(HELP) {
+                Some((message, help)) => Error::new(message).with_help(help),
+                None if answer.is_empty() => Error::new("the server process ended before its mount answered")
+                    .with_help(format!("its log may tell why: {}", server.state.log().display())),
+                None => Error::new(answer),
+            })
+        }
+    }
+}
+
+/// Mounts, and serves in threads of this process.
+///
+/// # Errors
+/// What kept the mount from answering; then there is no mount.
+pub fn start(server: Server) -> Result<Running> {
+    let Server {
+        view,
+        root,
+        state,
+        lock,
+        mut record,
+        allow_other,
+    } = server;
+    let point = record.site_packages.clone();
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let Mounted { device } = mount(&point, allow_other)?;
+    let mut config = Config::default();
+    config.n_threads = Some(THREADS);
+    // Who may see the mount is the kernel's to check, by `allow_other`.
+    config.acl = SessionACL::All;
+    let started = Session::from_fd(Filesystem::new(view), device, SessionACL::All, config)
+        .context(|| {
+            format!(
+                "{} was mounted, but the kernel did not accept its server",
+                point.display()
+            )
+        })
+        .and_then(|session| {
+            record.pid = std::process::id();
+            record.since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs();
+            state.save_mount_record(&record).map(|()| session)
+        });
+    let session = match started {
+        Ok(session) => session,
+        Err(error) => {
+            let _ = unmount(&point, true);
+            return Err(error);
+        }
+    };
+    ::log::info!("serving {} as process {}", point.display(), record.pid);
+    let (sender, events) = channel();
+    let ended = sender.clone();
+    std::thread::spawn(move || forward_signals(signals, &sender));
+    let session = std::thread::spawn(move || {
+        let result = session.run();
+        let _ = ended.send(Event::Ended);
+        result
+    });
+    Ok(Running {
+        record,
+        root,
+        state,
+        session,
+        events,
+        _lock: lock,
+    })
+}
+
+impl Running {
+    /// What is mounted.
+    pub fn record(&self) -> &MountRecord {
+        &self.record
+    }
+
+    /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
+    pub fn wait(self) {
+        let point = &self.record.site_packages;
+        if wait_for_end(&self.events, point) {
+            match self.session.join() {
+                Ok(Ok(())) => ::log::info!("the mount is gone"),
+                Ok(Err(error)) => ::log::error!("the session ended: {error}"),
+                Err(_) => ::log::error!("the session panicked"),
+            }
+        }
+        clean_up(point, &self.root, &self.state);
+    }
+}
+
+enum Event {
+    Ended,
+    Signal(i32),
+}
+
+fn forward_signals(mut signals: Signals, events: &Sender<Event>) {
+    for signal in signals.forever() {
+        if events.send(Event::Signal(signal)).is_err() {
+            break;
+        }
+    }
+}
+
+/// Waits for the mount's end; a signal brings it about. Says whether the session has ended, too: users of a mount that
+/// was detached may keep it, but not for ever.
+fn wait_for_end(received: &Receiver<Event>, point: &Path) -> bool {
+    match received.recv() {
+        Ok(Event::Signal(signal)) => {
+            ::log::info!("unmounting on signal {signal}");
+            if let Err((_, error)) = unmount(point, true) {
+                ::log::warn!("{error}");
+            }
+            loop {
+                match received.recv_timeout(GRACE) {
+                    Ok(Event::Signal(_)) => {}
+                    Ok(Event::Ended) => return true,
+                    Err(_) => {
+                        ::log::warn!("processes still use the mount, and lose it now");
+                        return false;
+                    }
+                }
+            }
+        }
+        Ok(Event::Ended) | Err(_) => true,
+    }
+}
+
+/// Leaves the environment as it was before the mount.
+fn clean_up(point: &Path, root: &Path, state: &State) {
+    // The kernel's end of the session may have been cut (an abort): then a dead mount is left.
+    if mounts::at(point).is_ok_and(|mount| mount.is_some_and(|mount| mount.is_ours() && mount.is_dead())) {
+        let _ = unmount(point, true);
+    }
+    if let Err(error) = outside::undo(root, state) {
+        ::log::error!("{error}");
+    }
+}
+
+/// The child's side of the fork. Gives its exit code.
+fn run_detached(server: Server, mut writer: PipeWriter) -> i32 {
+    match detach(&server, writer.as_fd()).and_then(|()| start(server)) {
+        Ok(running) => {
+            let record = serde_json::to_string(running.record()).unwrap_or_default();
+            let told = write!(writer, "{READY}{record}");
+            drop(writer);
+            if let Err(error) = told {
+                ::log::warn!("the command that started this server is gone: {error}");
+            }
+            running.wait();
+            0
+        }
+        Err(error) => {
+            let help = error
+                .help()
+                .map(|help| format!("{HELP}{help}"))
+                .unwrap_or_default();
+            let _ = write!(writer, "{error}{help}");
+            1
+        }
+    }
+}
+
+/// Leaves the caller's session, terminal, directory, and all descriptors that it happened to have open: a pipe or a
+/// lock that a server keeps would hang its caller's caller.
+fn detach(server: &Server, writer: BorrowedFd) -> Result<()> {
+    let failed = |errno: Errno| Error::new(format!("the server process cannot be detached: {errno}"));
+    setsid().map_err(failed)?;
+    chdir("/").map_err(failed)?;
+    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    dup2_stdin(&null).map_err(failed)?;
+    dup2_stdout(&null).map_err(failed)?;
+    dup2_stderr(&null).map_err(failed)?;
+    close_all_but(&[server.lock.as_fd(), server.view.upper(), writer])?;
+    log::start(&server.state.log())
+}

@@ -1,0 +1,223 @@
+//! What a distribution puts outside site-packages, and where. Nothing is written here.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::scripts::{has_python_line, launcher, rewritten};
+use super::{Content, Placement};
+use crate::cache::Archive;
+use crate::error::{Context, Error, Result};
+use crate::python::{EntryPoint, entry_points};
+use crate::venv::Layout;
+
+/// What an archive puts outside site-packages: launchers of its entry points, and its `.data` directory's `scripts`,
+/// `data` and `headers`.
+///
+/// # Errors
+/// An entry point or a file that would leave its place or take the interpreter's; an archive that cannot be read.
+pub fn plan(archive: &Archive, layout: &Layout) -> Result<Vec<Placement>> {
+    let mut placements = Vec::new();
+    let mut entry_points = read_entry_points(archive)?;
+    if archive.name.as_str() == "pip" {
+        name_pip_after(layout.python_version, &mut entry_points);
+    }
+    let commands: HashSet<&str> = entry_points
+        .iter()
+        .map(|entry_point| entry_point.name.as_str())
+        .collect();
+    let bin = &layout.scheme.scripts;
+    for entry_point in &entry_points {
+        let content = Content::Script(launcher(entry_point, &layout.python()));
+        placements.push(Placement {
+            path: bin.join(&entry_point.name),
+            source: None,
+            content,
+        });
+    }
+    if let Some(data) = &archive.data {
+        let data = Data {
+            archive,
+            name: data,
+            layout,
+        };
+        data.check_parts()?;
+        placements.extend(data.scripts(&commands)?);
+        placements.extend(data.below("data", Path::new(""))?);
+        placements.extend(data.below("headers", &layout.scheme.headers.join(archive.name.as_str()))?);
+    }
+    Ok(placements)
+}
+
+fn read_entry_points(archive: &Archive) -> Result<Vec<EntryPoint>> {
+    let path = archive.root.join(&archive.dist_info).join("entry_points.txt");
+    match fs_err::read_to_string(&path) {
+        Ok(text) => {
+            entry_points::parse(&text).context(|| format!("{} cannot be used: {}", archive, path.display()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// pip's wheel is made by one Python and used by all: installers drop its `pip3.N` and make that of the running one.
+///
+/// Source: <https://github.com/pypa/pip/issues/3786>
+fn name_pip_after((major, minor): (u32, u32), entry_points: &mut Vec<EntryPoint>) {
+    entry_points.retain(|entry_point| !entry_point.name.starts_with("pip3."));
+    if let Some(versioned) = entry_points
+        .iter()
+        .find(|entry_point| entry_point.name == "pip3")
+        .cloned()
+    {
+        entry_points.push(EntryPoint {
+            name: format!("pip{major}.{minor}"),
+            ..versioned
+        });
+    }
+}
+
+/// The `.data` directory of an archive.
+struct Data<'a> {
+    archive: &'a Archive,
+    name: &'a str,
+    layout: &'a Layout,
+}
+
+impl Data<'_> {
+    /// A part that no installer knows is refused, as uv does: its files would go nowhere.
+    fn check_parts(&self) -> Result<()> {
+        for part in fs_err::read_dir(self.archive.root.join(self.name))? {
+            let part = part?.file_name();
+            if !["data", "headers", "platlib", "purelib", "scripts"]
+                .iter()
+                .any(|known| part == *known)
+            {
+                return Err(self.refused(
+                    Path::new(&part),
+                    "it is none of data, headers, platlib, purelib, scripts",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `scripts`: each is a file of its own in `bin/`, never a link: a program finds its libraries from its real path.
+    /// A wheel's launcher for its own entry point is passed over for ours.
+    fn scripts(&self, commands: &HashSet<&str>) -> Result<Vec<Placement>> {
+        let mut placements = Vec::new();
+        for file in self.files("scripts")? {
+            let Some(name) = file.to_str().filter(|_| file.components().count() == 1) else {
+                return Err(self.refused(&file, "scripts must be files, directly below it"));
+            };
+            let command = [".exe", "-script.py", ".pya"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix));
+            if commands.contains(command.unwrap_or(name)) {
+                continue;
+            }
+            let from = self.root("scripts").join(name);
+            let content = if has_python_line(&from)? {
+                Content::Script(rewritten(&fs_err::read(&from)?, &self.layout.python()))
+            } else {
+                Content::Copy {
+                    from,
+                    executable: true,
+                }
+            };
+            placements.push(self.placement(
+                "scripts",
+                &file,
+                self.layout.scheme.scripts.join(name),
+                content,
+            )?);
+        }
+        Ok(placements)
+    }
+
+    /// `data` or `headers`: links to the archive's files, save programs and what lies in `etc/`. Programs find their
+    /// libraries from their real path; configuration is there to be edited, and an edit must not reach the cache.
+    /// What goes to site-packages is a layer of the view instead.
+    fn below(&self, part: &str, destination: &Path) -> Result<Vec<Placement>> {
+        let mut placements = Vec::new();
+        for file in self.files(part)? {
+            let path = destination.join(&file);
+            if self
+                .layout
+                .site_packages_names()
+                .iter()
+                .any(|name| path.starts_with(name))
+            {
+                continue;
+            }
+            let from = self.root(part).join(&file);
+            let executable = fs_err::metadata(&from)?.permissions().mode() & 0o111 != 0;
+            let content = if executable || path.starts_with("etc") {
+                Content::Copy { from, executable }
+            } else {
+                Content::Link(from)
+            };
+            placements.push(self.placement(part, &file, path, content)?);
+        }
+        Ok(placements)
+    }
+
+    /// All files below a part, relative to it, sorted.
+    fn files(&self, part: &str) -> Result<Vec<PathBuf>> {
+        let root = self.root(part);
+        let mut files = Vec::new();
+        for entry in WalkDir::new(&root).sort_by_file_name() {
+            match entry {
+                Ok(entry) if entry.file_type().is_dir() => {}
+                Ok(entry) => files.extend(entry.path().strip_prefix(&root).map(Path::to_path_buf)),
+                Err(error) if error.depth() == 0 && is_not_found(&error) => break,
+                Err(error) => return Err(self.refused(Path::new(part), &error.to_string())),
+            }
+        }
+        Ok(files)
+    }
+
+    fn placement(&self, part: &str, file: &Path, path: PathBuf, content: Content) -> Result<Placement> {
+        if path
+            .components()
+            .any(|component| !matches!(component, Component::Normal(_)))
+        {
+            return Err(self.refused(file, "it would leave the environment"));
+        }
+        let command = path
+            .strip_prefix(&self.layout.scheme.scripts)
+            .ok()
+            .and_then(Path::to_str);
+        if command.is_some_and(entry_points::is_reserved) {
+            return Err(self.refused(file, "it would replace the environment's interpreter"));
+        }
+        let source = Path::new(self.name).join(part).join(file);
+        Ok(Placement {
+            path,
+            source: source.to_str().map(str::to_owned),
+            content,
+        })
+    }
+
+    fn root(&self, part: &str) -> PathBuf {
+        self.archive.root.join(self.name).join(part)
+    }
+
+    fn refused(&self, file: &Path, why: &str) -> Error {
+        let path = self.archive.root.join(self.name).join(file);
+        Error::new(format!(
+            "{} cannot be used: {}: {why}",
+            self.archive,
+            path.display()
+        ))
+    }
+}
+
+fn is_not_found(error: &walkdir::Error) -> bool {
+    error
+        .io_error()
+        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}

@@ -1,0 +1,64 @@
+//! fork(2).
+#![expect(unsafe_code, reason = "fork and close_range have no safe form")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::process::Pid;
+
+/// Which side of a fork this is.
+pub enum Fork {
+    /// The process that called; with the new process's id.
+    Parent(Pid),
+    /// The new process.
+    Child,
+}
+
+/// Splits this process in two. It must have one thread, which is checked.
+///
+/// # Errors
+/// What fork(2) says; `EBUSY` where other threads run.
+pub fn fork() -> io::Result<Fork> {
+    if threads()? != 1 {
+        return Err(io::Error::from(rustix::io::Errno::BUSY));
+    }
+    // SAFETY: this process has one thread, so no lock is held by a thread that the child would lack, and the
+    // child may call anything that the parent might have.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        child => Pid::from_raw(child)
+            .map(Fork::Parent)
+            .ok_or_else(|| io::Error::other("fork gave no process id")),
+    }
+}
+
+/// Closes all descriptors from 3 on, save those given. For a new process that shall keep nothing of its parent's.
+///
+/// # Errors
+/// What close_range(2) says.
+pub fn close_all_but(kept: &[BorrowedFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept
+        .iter()
+        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
+        .collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for last in kept.into_iter().map(Some).chain([None]) {
+        let end = last.map_or(u32::MAX, |descriptor| descriptor.saturating_sub(1));
+        if first <= end {
+            // SAFETY: the caller is a new process that uses none of these descriptors any more; they belong to code of
+            // its parent that never runs here.
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, first, end, 0) };
+            if closed == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = end.saturating_add(2);
+    }
+    Ok(())
+}
+
+fn threads() -> io::Result<usize> {
+    Ok(fs_err::read_dir("/proc/self/task")?.count())
+}

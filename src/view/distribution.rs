@@ -1,0 +1,101 @@
+//! A distribution as the view shows it.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use super::generated::layer_prefixes;
+use crate::cache::Archive;
+use crate::error::Result;
+use crate::outside::Placement;
+use crate::python::PackageName;
+use crate::sys::directory;
+use crate::venv::Layout;
+
+/// A distribution as the view shows it.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    /// Its archive.
+    pub archive: Archive,
+    /// What it has outside site-packages.
+    pub placements: Vec<Placement>,
+    /// The directories of the archive that are layers of the view, lowest first: the archive itself, and what its
+    /// `.data` directory has for site-packages.
+    pub layers: Vec<PathBuf>,
+    /// The files that an installer adds to the dist-info directory, RECORD apart: name and bytes.
+    ///
+    /// Source: <https://packaging.python.org/en/latest/specifications/recording-installed-packages/>
+    pub added: Vec<(String, Vec<u8>)>,
+}
+
+impl Distribution {
+    /// A distribution with its archive and what it has outside site-packages.
+    pub fn new(archive: Archive, placements: Vec<Placement>, layout: &Layout) -> Self {
+        let mut layers = vec![archive.root.clone()];
+        if let Some(data) = &archive.data {
+            let data = archive.root.join(data);
+            layers.extend(
+                layer_prefixes(layout)
+                    .map(|prefix| data.join(prefix))
+                    .filter(|path| path.is_dir()),
+            );
+        }
+        let mut added = vec![
+            ("INSTALLER".to_owned(), b"sitefs".to_vec()),
+            ("REQUESTED".to_owned(), Vec::new()),
+        ];
+        added.extend(
+            archive
+                .direct_url
+                .iter()
+                .map(|text| ("direct_url.json".to_owned(), text.clone().into_bytes())),
+        );
+        added.extend(archive.generated.iter().cloned());
+        Self {
+            archive,
+            placements,
+            layers,
+            added,
+        }
+    }
+}
+
+/// The names of the distributions that are installed in the environment's own site-packages.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn installed(upper: impl AsFd) -> Result<Vec<PackageName>> {
+    let entries = directory::list(upper, Path::new(".")).map_err(std::io::Error::from)?;
+    Ok(entries
+        .iter()
+        .filter_map(|entry| installed_name(&entry.name))
+        .collect())
+}
+
+/// `name-version.dist-info`, or the older `name-version-py3.11.egg-info`.
+fn installed_name(file_name: &OsStr) -> Option<PackageName> {
+    let file_name = file_name.to_str()?;
+    let name = match file_name.strip_suffix(".dist-info") {
+        Some(stem) => stem.rsplit_once('-')?.0,
+        None => file_name.strip_suffix(".egg-info")?.split('-').next()?,
+    };
+    Some(PackageName::new(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_distribution_is_known_by_its_directory() {
+        let name =
+            |file_name: &str| installed_name(OsStr::new(file_name)).map(|name| name.as_str().to_owned());
+        assert_eq!(
+            name("zope.interface-7.2.dist-info").as_deref(),
+            Some("zope-interface")
+        );
+        assert_eq!(name("PyYAML-6.0-py3.11.egg-info").as_deref(), Some("pyyaml"));
+        assert_eq!(name("six.py"), None);
+        assert_eq!(name("dist-info"), None);
+    }
+}
