@@ -189,7 +189,9 @@ fn comparable(venv: &Path) -> Tree {
 
 fn name_in_dist_info(path: &Path) -> Option<&str> {
     let is_in_dist_info = path.parent().and_then(Path::extension) == Some(OsStr::new("dist-info"));
-    path.file_name().and_then(OsStr::to_str).filter(|_| is_in_dist_info)
+    path.file_name()
+        .and_then(OsStr::to_str)
+        .filter(|_| is_in_dist_info)
 }
 
 fn recorded_paths(record: &[u8]) -> Vec<u8> {
