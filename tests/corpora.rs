@@ -168,18 +168,30 @@ print(json.dumps(told))";
     told.as_object().unwrap().clone().into_iter().collect()
 }
 
-/// The environment, what may differ set aside: who installed, the order and digests of RECORD, and the environment's own path.
+/// The environment, what may differ set aside: who installed, the order, digests and mode of RECORD, the environment's
+/// own path, and the lock that uv leaves at its root.
 fn comparable(venv: &Path) -> Tree {
     let own_path = venv.as_os_str().as_encoded_bytes();
-    let read = |path: &Path, bytes: Vec<u8>| {
-        let is_in_dist_info = path.parent().and_then(Path::extension) == Some(OsStr::new("dist-info"));
-        match path.file_name().and_then(OsStr::to_str) {
-            Some("INSTALLER") if is_in_dist_info => Some(Vec::new()),
-            Some("RECORD") if is_in_dist_info => Some(recorded_paths(&bytes)),
-            _ => Some(replaced(&bytes, own_path, b"VENV")),
-        }
+    let read = |path: &Path, bytes: Vec<u8>| match name_in_dist_info(path) {
+        Some("INSTALLER") => Some(Vec::new()),
+        Some("RECORD") => Some(recorded_paths(&bytes)),
+        _ if path == Path::new(".lock") => None,
+        _ => Some(replaced(&bytes, own_path, b"VENV")),
     };
-    tree(venv, read, &["__pycache__", ".sitefs", "lib64"])
+    let mut tree = tree(venv, read, &["__pycache__", ".sitefs", "lib64"]);
+    for (path, entry) in &mut tree {
+        if name_in_dist_info(path) == Some("RECORD") {
+            entry.mode = 0;
+        }
+    }
+    tree
+}
+
+fn name_in_dist_info(path: &Path) -> Option<&str> {
+    let is_in_dist_info = path.parent().and_then(Path::extension) == Some(OsStr::new("dist-info"));
+    path.file_name()
+        .and_then(OsStr::to_str)
+        .filter(|_| is_in_dist_info)
 }
 
 fn recorded_paths(record: &[u8]) -> Vec<u8> {

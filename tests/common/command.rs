@@ -43,7 +43,8 @@ pub fn as_nobody(command: &Command) -> Command {
     wrapped
         .arg(format!("--reuid={}", id_of_nobody("-u")))
         .arg(format!("--regid={}", id_of_nobody("-g")))
-        .args(["--clear-groups", "--"])
+        // setpriv itself may still open what only root can; the program that env starts may not.
+        .args(["--clear-groups", "--", "env"])
         .arg(command.get_program())
         .args(command.get_args())
         .stdin(Stdio::null());
