@@ -20,11 +20,7 @@ pub struct Error {
 impl Error {
     /// An error that says what failed, on which path.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            help: None,
-            source: None,
-        }
+        Self { message: message.into(), help: None, source: None }
     }
 
     /// The same error, with what to do next.

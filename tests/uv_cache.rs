@@ -10,7 +10,8 @@ use std::process::Command;
 
 use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
-use sitefs::cache::{Archive, Cache, Kind};
+use rustix::fs::FileType;
+use sitefs::cache::{Archive, Cache};
 use sitefs::error::Error;
 use sitefs::lock::{Origin, Pin, Source};
 use sitefs::python::PackageName;
@@ -28,10 +29,7 @@ fn pin(requirement: &str, source: Source) -> Pin {
         source,
         hashes: Vec::new(),
         marker: pep508_rs::MarkerTree::default(),
-        origin: Origin {
-            file: "requirements.txt".into(),
-            line: 1,
-        },
+        origin: Origin { file: "requirements.txt".into(), line: 1 },
     }
 }
 
@@ -40,21 +38,12 @@ fn index(requirement: &str) -> Pin {
 }
 
 fn hashed(requirement: &str, hash: &str) -> Pin {
-    Pin {
-        hashes: vec![hash.to_owned()],
-        ..index(requirement)
-    }
+    Pin { hashes: vec![hash.to_owned()], ..index(requirement) }
 }
 
 fn archive(requirement: &str, url: &str) -> Pin {
     let url = Url::parse(url).unwrap();
-    pin(
-        requirement,
-        Source::Archive {
-            url,
-            subdirectory: None,
-        },
-    )
+    pin(requirement, Source::Archive { url, subdirectory: None })
 }
 
 fn file(requirement: &str, path: &Path) -> Pin {
@@ -87,14 +76,9 @@ fn error(uv: &Uv, pin: Pin) -> String {
 /// Everything of one kind of source each, installed by a uv of `version`, is found as uv installed it.
 fn finds_what_uv_installed(version: &str) {
     let uv = Uv::new(version);
-    let (wheel, sdist) = (
-        uv.build("local-wheel", "1.0", "wheel"),
-        uv.build("local-sdist", "1.0", "sdist"),
-    );
-    let (far_wheel, far_sdist) = (
-        uv.build("far-wheel", "1.0", "wheel"),
-        uv.build("far-sdist", "1.0", "sdist"),
-    );
+    let (wheel, sdist) = (uv.build("local-wheel", "1.0", "wheel"), uv.build("local-sdist", "1.0", "sdist"));
+    let (far_wheel, far_sdist) =
+        (uv.build("far-wheel", "1.0", "wheel"), uv.build("far-sdist", "1.0", "sdist"));
     let (plain, editable) = (uv.project("plain", "1.0"), uv.project("editable", "1.0"));
     let (repository, commit) = uv.repository("from-git", "1.0");
     let server = Server::new(&uv.folder().join("dist"));
@@ -142,8 +126,8 @@ fn finds_what_uv_installed(version: &str) {
             "{}",
             pin.name
         );
-        assert!(archive.top_level.iter().any(|entry| entry.kind == Kind::File
-            || entry.kind == Kind::Directory && entry.name != *archive.dist_info));
+        assert!(archive.top_level.iter().any(|entry| entry.file_type == FileType::RegularFile
+            || entry.file_type == FileType::Directory && entry.name != *archive.dist_info));
     }
 }
 
@@ -151,10 +135,7 @@ fn finds_what_uv_installed(version: &str) {
 fn cache_info(json: Option<&[u8]>) -> Option<serde_json::Value> {
     let mut info: serde_json::Value = serde_json::from_slice(json?).unwrap();
     for field in ["env", "directories"] {
-        info.as_object_mut()
-            .unwrap()
-            .entry(field)
-            .or_insert_with(|| serde_json::json!({}));
+        info.as_object_mut().unwrap().entry(field).or_insert_with(|| serde_json::json!({}));
     }
     Some(info)
 }
@@ -255,11 +236,7 @@ fn a_wheel_is_found_by_its_link_when_its_pointer_is_damaged_and_the_other_way_ro
         &[0x91; 5000],
     ] {
         fs::write(&pointer, damaged).unwrap();
-        assert_eq!(
-            find(&uv, &[index("six==1.17.0")]).unwrap().len(),
-            1,
-            "{damaged:?}"
-        );
+        assert_eq!(find(&uv, &[index("six==1.17.0")]).unwrap().len(), 1, "{damaged:?}");
     }
     fs::remove_file(folder.join(key)).unwrap();
     let error = error(&uv, index("six==1.17.0"));
@@ -299,9 +276,7 @@ fn a_cache_reached_by_links_gives_archives_without_links() {
     let cache = Cache::open(&link).unwrap();
     assert_eq!(cache.root(), fs::canonicalize(uv.cache()).unwrap());
     let tags = Interpreter::remembered_in(None, &uv.venv()).unwrap().tags;
-    let found = cache
-        .find(&[index("six==1.17.0")], &tags, Path::new("python"))
-        .unwrap();
+    let found = cache.find(&[index("six==1.17.0")], &tags, Path::new("python")).unwrap();
     assert_eq!(found[0].root, fs::canonicalize(&found[0].root).unwrap());
 }
 
@@ -325,11 +300,7 @@ fn an_older_bucket_helps_when_the_newest_is_damaged() {
     let old = Uv::new("0.8.24");
     old.install("six==1.17.0");
     let archive = find(&old, &[index("six==1.17.0")]).unwrap().remove(0).root;
-    fs::rename(
-        &archive,
-        uv.cache().join("archive-v0").join(archive.file_name().unwrap()),
-    )
-    .unwrap();
+    fs::rename(&archive, uv.cache().join("archive-v0").join(archive.file_name().unwrap())).unwrap();
     fs::rename(only(&old.cache(), "wheels-v"), uv.cache().join("wheels-v5")).unwrap();
     assert_eq!(find(&uv, &[index("six==1.17.0")]).unwrap()[0].root, newest);
     fs::remove_dir_all(&newest).unwrap();
@@ -345,31 +316,18 @@ fn everything_that_is_missing_is_told_at_once() {
     let (folder, key) = six(&uv);
     let foreign = folder.parent().unwrap().join("foreign");
     fs::create_dir(&foreign).unwrap();
-    fs::copy(
-        folder.join(format!("{key}.http")),
-        foreign.join("1.0-cp27-cp27m-win32.http"),
-    )
-    .unwrap();
-    let mut pins = vec![
-        hashed("six==1.17.0", &SIX.replace('4', "5")),
-        index("foreign==1.0"),
-        index("six==1.16.0"),
-    ];
+    fs::copy(folder.join(format!("{key}.http")), foreign.join("1.0-cp27-cp27m-win32.http")).unwrap();
+    let mut pins =
+        vec![hashed("six==1.17.0", &SIX.replace('4', "5")), index("foreign==1.0"), index("six==1.16.0")];
     pins.extend((0..20).map(|number| index(&format!("absent-{number}==1"))));
     pins.push(index("six==1.17.0"));
     let error = find(&uv, &pins).unwrap_err();
     let cache = fs::canonicalize(uv.cache()).unwrap();
     let text = error.to_string();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(
-        lines[0],
-        format!("23 of 24 distributions are not in the cache {}:", cache.display())
-    );
+    assert_eq!(lines[0], format!("23 of 24 distributions are not in the cache {}:", cache.display()));
     assert_eq!(lines[1], "  six==1.17.0: its hash is none of those in the lock");
-    assert_eq!(
-        lines[2],
-        "  foreign==1.0: only for other Pythons or platforms: cp27-cp27m-win32"
-    );
+    assert_eq!(lines[2], "  foreign==1.0: only for other Pythons or platforms: cp27-cp27m-win32");
     assert_eq!(lines[3], "  six==1.16.0: only other versions: 1.17.0");
     assert_eq!(lines[4], "  absent-0==1");
     assert_eq!(lines.last().unwrap(), &"  and 3 more");
@@ -380,12 +338,7 @@ fn everything_that_is_missing_is_told_at_once() {
 fn follow_help(uv: &Uv, error: &Error) {
     let command = error.help().unwrap().split('`').nth(1).unwrap();
     let path = format!("{}:{}", uv.bin().display(), std::env::var("PATH").unwrap());
-    uv::run(
-        Command::new("sh")
-            .args(["-c", command])
-            .env("PATH", path)
-            .env("TMPDIR", uv.folder()),
-    );
+    uv::run(Command::new("sh").args(["-c", command]).env("PATH", path).env("TMPDIR", uv.folder()));
 }
 
 #[test]
@@ -395,11 +348,7 @@ fn the_command_in_the_help_gets_what_is_missing_and_leaves_the_venv_alone() {
     let wheel = uv.build("local-wheel", "1.0", "wheel");
     let hash = sha256(&wheel);
     let lock = uv.folder().join("the lock.txt");
-    fs::write(
-        &lock,
-        format!("local-wheel @ file://{} --hash=sha256:{hash}\n", wheel.display()),
-    )
-    .unwrap();
+    fs::write(&lock, format!("local-wheel @ file://{} --hash=sha256:{hash}\n", wheel.display())).unwrap();
     let mut missing = file("local-wheel", &wheel);
     missing.hashes.push(hash);
     missing.origin.file = lock;
@@ -430,10 +379,7 @@ fn the_command_in_the_help_gets_what_a_uv_lock_asks_for() {
     uv.run(&["lock", "--project", "project"]);
     fs::remove_dir_all(uv.cache()).unwrap();
     fs::create_dir_all(uv.cache().join("archive-v0")).unwrap();
-    let mut pins = [
-        file("local-wheel==1.0", &wheel),
-        directory("editable==1.0", &editable, true),
-    ];
+    let mut pins = [file("local-wheel==1.0", &wheel), directory("editable==1.0", &editable, true)];
     for pin in &mut pins {
         pin.origin.file = project.join("uv.lock");
     }
@@ -458,18 +404,10 @@ fn two_urls_with_the_same_wheel_name_are_told_apart() {
     let mut roots = Vec::new();
     for url in [&first, &second] {
         uv.install(&format!("far-wheel @ {url}"));
-        roots.push(
-            find(&uv, &[archive("far-wheel==1.0", url)])
-                .unwrap()
-                .remove(0)
-                .root,
-        );
+        roots.push(find(&uv, &[archive("far-wheel==1.0", url)]).unwrap().remove(0).root);
     }
     assert_ne!(roots[0], roots[1]);
-    assert_eq!(
-        find(&uv, &[archive("far-wheel==1.0", &first)]).unwrap()[0].root,
-        roots[0]
-    );
+    assert_eq!(find(&uv, &[archive("far-wheel==1.0", &first)]).unwrap()[0].root, roots[0]);
     let error = error(&uv, archive("far-wheel==1.0", &url));
     assert!(error.contains("it comes from http://127.0.0.1:"), "{error}");
     let mut verified = archive("far-wheel==1.0", &url);
@@ -485,10 +423,7 @@ fn credentials_in_a_url_are_not_written_down() {
     let url = server.url(&wheel).replace("http://", "http://me:secret@");
     uv.install(&format!("far-wheel @ {url}"));
     let found = find(&uv, &[archive("far-wheel==1.0", &url)]).unwrap();
-    assert_eq!(
-        found[0].direct_url,
-        uv.installed("far_wheel-1.0.dist-info", "direct_url.json")
-    );
+    assert_eq!(found[0].direct_url, uv.installed("far_wheel-1.0.dist-info", "direct_url.json"));
     assert!(!found[0].direct_url.as_ref().unwrap().contains("secret"));
 }
 
@@ -504,11 +439,7 @@ fn a_local_source_that_changed_since_is_not_used() {
         fs::write(&path, contents).unwrap();
     }
     let error = find(&uv, &pins).unwrap_err().to_string();
-    assert_eq!(
-        error.matches("has changed since it was cached").count(),
-        2,
-        "{error}"
-    );
+    assert_eq!(error.matches("has changed since it was cached").count(), 2, "{error}");
 }
 
 #[test]

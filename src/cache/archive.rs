@@ -46,18 +46,14 @@ pub(super) struct Contents {
     pub(super) data: Option<String>,
 }
 
-/// Looks into an archive, and says why if it cannot be used for `name`: one listing and two `stat`s.
+/// Looks into an archive, and says why if it cannot be used for `name`: one listing, one `stat`, one file read.
 pub(super) fn inspect(root: &Path, name: &PackageName) -> Result<Contents, String> {
     let top_level = list(root).map_err(|error| match error {
         Errno::NOENT => format!("its archive {} is gone", root.display()),
         _ => format!("its archive cannot be read: {error}"),
     })?;
-    let dist_info = only_dist_info(&top_level).ok_or_else(|| {
-        format!(
-            "its archive {} has no single *.dist-info directory",
-            root.display()
-        )
-    })?;
+    let dist_info = only_dist_info(&top_level)
+        .ok_or_else(|| format!("its archive {} has no single *.dist-info directory", root.display()))?;
     let stem = dist_info.strip_suffix(".dist-info").unwrap_or(dist_info);
     let version = stem
         .rsplit_once('-')
@@ -65,25 +61,34 @@ pub(super) fn inspect(root: &Path, name: &PackageName) -> Result<Contents, Strin
         .and_then(|(_, version)| version.parse().ok())
         .ok_or_else(|| format!("its archive {} holds {stem}", root.display()))?;
     // After a power loss uv's cache is known to hold empty files: nothing there is fsynced.
-    for file in ["METADATA", "RECORD"] {
-        let path = root.join(dist_info).join(file);
-        if !fs_err::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0) {
-            return Err(format!(
-                "its archive is damaged: {} is missing or empty",
-                path.display()
-            ));
-        }
+    let metadata = root.join(dist_info).join("METADATA");
+    if !fs_err::metadata(&metadata).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0) {
+        return Err(format!("its archive is damaged: {} is missing or empty", metadata.display()));
+    }
+    let record = root.join(dist_info).join("RECORD");
+    let lines = fs_err::read(&record).unwrap_or_default();
+    if lines.is_empty() {
+        return Err(format!("its archive is damaged: {} is missing or empty", record.display()));
+    }
+    if let Some(path) = path_out_of_archive(&lines) {
+        return Err(format!("{} names {path}, which is outside of the archive", record.display()));
     }
     let data = format!("{stem}.data");
-    let has_data = top_level
-        .iter()
-        .any(|entry| entry.file_type == FileType::Directory && entry.name == *data);
-    Ok(Contents {
-        version,
-        dist_info: dist_info.to_owned(),
-        data: has_data.then_some(data),
-        top_level,
-    })
+    let has_data =
+        top_level.iter().any(|entry| entry.file_type == FileType::Directory && entry.name == *data);
+    Ok(Contents { version, dist_info: dist_info.to_owned(), data: has_data.then_some(data), top_level })
+}
+
+/// The first path of a RECORD that climbs out of its archive: whoever uninstalls the distribution would delete it.
+fn path_out_of_archive(record: &[u8]) -> Option<String> {
+    // Nearly no RECORD has it anywhere, and this is on the way to every mount.
+    memchr::memmem::find(record, b"..")?;
+    let lines = record.split(|&byte| byte == b'\n').map(String::from_utf8_lossy);
+    let paths = lines.map(|line| match line.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next().unwrap_or_default().to_owned(),
+        None => line.split(',').next().unwrap_or_default().to_owned(),
+    });
+    paths.into_iter().find(|path| path.split(['/', '\\']).any(|part| part == ".."))
 }
 
 fn list(root: &Path) -> Result<Vec<Entry>, Errno> {
@@ -103,10 +108,18 @@ fn only_dist_info(entries: &[Entry]) -> Option<&str> {
 pub(super) fn tag_lines(root: &Path) -> Option<Vec<String>> {
     let entries = list(root).ok()?;
     let text = fs_err::read_to_string(root.join(only_dist_info(&entries)?).join("WHEEL")).ok()?;
-    Some(
-        text.lines()
-            .filter_map(|line| line.strip_prefix("Tag:"))
-            .map(|tag| tag.trim().to_owned())
-            .collect(),
-    )
+    Some(text.lines().filter_map(|line| line.strip_prefix("Tag:")).map(|tag| tag.trim().to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_out_of_archive;
+
+    #[test]
+    fn a_record_that_climbs_out_is_found() {
+        let record = b"a/__init__.py,sha256=x,1\n../../etc/passwd,,\n";
+        assert_eq!(path_out_of_archive(record).as_deref(), Some("../../etc/passwd"));
+        assert_eq!(path_out_of_archive(b"\"a/../../b,c\",,\n").as_deref(), Some("a/../../b,c"));
+        assert_eq!(path_out_of_archive(b"a/..b/c,,\na/b..,,\n"), None);
+    }
 }

@@ -16,11 +16,7 @@ pub(super) fn text(pin: &Pin) -> Option<String> {
             info: Info::Archive {},
             subdirectory: subdirectory.as_deref(),
         },
-        Source::Git {
-            repository,
-            revision,
-            subdirectory,
-        } => DirectUrl {
+        Source::Git { repository, revision, subdirectory } => DirectUrl {
             url: without_credentials(repository).into(),
             info: Info::Vcs {
                 vcs: "git",
@@ -31,9 +27,7 @@ pub(super) fn text(pin: &Pin) -> Option<String> {
         },
         Source::Directory { path, editable } => DirectUrl {
             url: Url::from_file_path(path).ok()?.into(),
-            info: Info::Dir {
-                editable: (*editable || says_editable_or_not(pin)).then_some(*editable),
-            },
+            info: Info::Dir { editable: (*editable || says_editable_or_not(pin)).then_some(*editable) },
             subdirectory: None,
         },
     };
@@ -53,11 +47,7 @@ pub(super) fn without_credentials(url: &Url) -> Url {
 
 /// uv.lock and pylock.toml tell `editable = false` from silence, requirements files do not; uv compares this field.
 fn says_editable_or_not(pin: &Pin) -> bool {
-    let extension = pin
-        .origin
-        .file
-        .extension()
-        .and_then(|extension| extension.to_str());
+    let extension = pin.origin.file.extension().and_then(|extension| extension.to_str());
     matches!(extension, Some("lock" | "toml"))
 }
 
@@ -106,10 +96,7 @@ mod tests {
             source,
             hashes: Vec::new(),
             marker: MarkerTree::default(),
-            origin: Origin {
-                file: lock.into(),
-                line: 1,
-            },
+            origin: Origin { file: lock.into(), line: 1 },
         })
         .unwrap()
     }
@@ -121,14 +108,8 @@ mod tests {
             ("uv.lock", r#"{"editable":false}"#),
             ("pylock.dev.toml", r#"{"editable":false}"#),
         ] {
-            let source = Source::Directory {
-                path: "/a b".into(),
-                editable: false,
-            };
-            assert_eq!(
-                direct_url(source, lock),
-                format!(r#"{{"url":"file:///a%20b","dir_info":{info}}}"#)
-            );
+            let source = Source::Directory { path: "/a b".into(), editable: false };
+            assert_eq!(direct_url(source, lock), format!(r#"{{"url":"file:///a%20b","dir_info":{info}}}"#));
         }
     }
 

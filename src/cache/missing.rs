@@ -45,18 +45,12 @@ impl Reasons {
 /// The reasons that are nearest to a match; nothing if there is nothing of that name.
 impl fmt::Display for Reasons {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hash = self
-            .hash
-            .then(|| "its hash is none of those in the lock".to_owned());
+        let hash = self.hash.then(|| "its hash is none of those in the lock".to_owned());
         let near: Vec<_> = self.other.iter().cloned().chain(hash).collect();
         if !near.is_empty() {
             formatter.write_str(&near.join("; "))
         } else if !self.tags.is_empty() {
-            write!(
-                formatter,
-                "only for other Pythons or platforms: {}",
-                few(&self.tags)
-            )
+            write!(formatter, "only for other Pythons or platforms: {}", few(&self.tags))
         } else if !self.versions.is_empty() {
             write!(formatter, "only other versions: {}", few(&self.versions))
         } else {
@@ -76,16 +70,8 @@ fn few<T: fmt::Display>(set: &BTreeSet<T>) -> String {
 
 /// The error for all that is missing, out of `total` pins; `python` is the interpreter that needs it.
 pub(super) fn error(missing: &[(&Pin, Reasons)], total: usize, cache: &Path, python: &Path) -> Error {
-    let noun = if total == 1 {
-        "distribution is"
-    } else {
-        "distributions are"
-    };
-    let mut message = format!(
-        "{} of {total} {noun} not in the cache {}:",
-        missing.len(),
-        cache.display()
-    );
+    let noun = if total == 1 { "distribution is" } else { "distributions are" };
+    let mut message = format!("{} of {total} {noun} not in the cache {}:", missing.len(), cache.display());
     for (pin, reasons) in missing.iter().take(NAMED) {
         message.push_str(&format!("\n  {}", requirement(pin)));
         let reasons = reasons.to_string();
@@ -115,27 +101,16 @@ fn help(missing: &[(&Pin, Reasons)], cache: &Path, python: &Path) -> String {
     let mut files: Vec<&Path> = missing.iter().map(|(pin, _)| pin.origin.file.as_path()).collect();
     files.sort_unstable();
     files.dedup();
-    let (locks, requirements): (Vec<&Path>, Vec<&Path>) = files
-        .into_iter()
-        .partition(|file| file.extension() == Some(OsStr::new("lock")));
-    let options = format!(
-        "--cache-dir {} --python {} --link-mode symlink",
-        quote(cache),
-        quote(python)
-    );
+    let (locks, requirements): (Vec<&Path>, Vec<&Path>) =
+        files.into_iter().partition(|file| file.extension() == Some(OsStr::new("lock")));
+    let options = format!("--cache-dir {} --python {} --link-mode symlink", quote(cache), quote(python));
     let mut commands = Vec::new();
     if !requirements.is_empty() {
         let files: Vec<_> = requirements.into_iter().map(quote).collect();
-        commands.push(format!(
-            r#"uv pip sync {options} --target "$(mktemp -d)" {}"#,
-            files.join(" ")
-        ));
+        commands.push(format!(r#"uv pip sync {options} --target "$(mktemp -d)" {}"#, files.join(" ")));
     }
     for lock in locks {
-        let project = lock
-            .parent()
-            .filter(|parent| *parent != Path::new(""))
-            .unwrap_or(Path::new("."));
+        let project = lock.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
         commands.push(format!(
             r#"UV_PROJECT_ENVIRONMENT="$(mktemp -d)/venv" uv sync --frozen {options} --project {}"#,
             quote(project)

@@ -103,13 +103,11 @@ impl UvCache {
     }
 
     fn direct_wheels(&self) -> &[Shelf] {
-        self.direct_wheels
-            .get_or_init(|| hashed_shelves(&self.wheel_buckets, "url").unwrap_or_default())
+        self.direct_wheels.get_or_init(|| hashed_shelves(&self.wheel_buckets, "url").unwrap_or_default())
     }
 
     fn direct_built(&self) -> &[Shard] {
-        self.direct_built
-            .get_or_init(|| built::direct_shards(&self.sdist_buckets))
+        self.direct_built.get_or_init(|| built::direct_shards(&self.sdist_buckets))
     }
 }
 
@@ -118,10 +116,7 @@ fn buckets(root: &Path, entries: &HashSet<OsString>, prefix: &str) -> Vec<Bucket
     let mut buckets: Vec<_> = entries
         .iter()
         .filter_map(|name| {
-            Some(Bucket {
-                number: name.to_str()?.strip_prefix(prefix)?.parse().ok()?,
-                path: root.join(name),
-            })
+            Some(Bucket { number: name.to_str()?.strip_prefix(prefix)?.parse().ok()?, path: root.join(name) })
         })
         .collect();
     buckets.sort_unstable_by_key(|bucket| std::cmp::Reverse(bucket.number));
@@ -150,11 +145,7 @@ fn hashed_shelves(buckets: &[Bucket], kind: &str) -> io::Result<Vec<Shelf>> {
 
 impl Shelf {
     fn list(path: PathBuf, bucket: u32) -> io::Result<Self> {
-        Ok(Self {
-            names: names(&path)?,
-            path,
-            bucket,
-        })
+        Ok(Self { names: names(&path)?, path, bucket })
     }
 
     /// The folder of a distribution, if there is one.
@@ -168,12 +159,7 @@ impl Shelf {
 fn names(folder: &Path) -> io::Result<HashSet<OsString>> {
     match fs_err::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(HashSet::new())
         }
         Err(error) => Err(error),

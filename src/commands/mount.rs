@@ -42,11 +42,7 @@ fn open_or_create(options: &MountOptions) -> Result<(Venv, bool)> {
 
 fn complete(venv: &Venv, options: &MountOptions, started: Instant) -> Result<()> {
     let interpreter = Interpreter::of(venv.root())?;
-    let layout = Layout::new(
-        venv.root().to_path_buf(),
-        interpreter.scheme.clone(),
-        interpreter.version,
-    )?;
+    let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
     let state = State::of(venv.root());
     refuse_if_mounted(&layout, &state)?;
     let inputs = Inputs::choose(options, venv, &state)?;
@@ -77,33 +73,22 @@ impl Inputs {
         } else if let Some(last) = state.mount_record() {
             (last.requirements, Some(last.cache))
         } else {
-            return Err(
-                Error::new(format!("nothing says what {} shall hold", venv.root().display()))
-                    .with_help(format!("give a lock with -r, or put it at {}", beside.display())),
-            );
+            return Err(Error::new(format!("nothing says what {} shall hold", venv.root().display()))
+                .with_help(format!("give a lock with -r, or put it at {}", beside.display())));
         };
         let absolute = |path: &PathBuf| std::path::absolute(path).context(|| path.display().to_string());
         let requirements = requirements.iter().map(absolute).collect::<Result<_>>()?;
-        let cache = options
-            .cache
-            .clone()
-            .or(last_cache)
-            .or_else(default_cache)
-            .ok_or_else(|| {
-                Error::new("no cache is known: neither UV_CACHE_DIR nor HOME is set")
-                    .with_help("give CACHE after VENV")
-            })?;
+        let cache = options.cache.clone().or(last_cache).or_else(default_cache).ok_or_else(|| {
+            Error::new("no cache is known: neither UV_CACHE_DIR nor HOME is set")
+                .with_help("give CACHE after VENV")
+        })?;
         Ok(Self { requirements, cache })
     }
 }
 
 /// Source: <https://docs.astral.sh/uv/concepts/cache/#cache-directory>
 fn default_cache() -> Option<PathBuf> {
-    let variable = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("UV_CACHE_DIR")
         .or_else(|| variable("XDG_CACHE_HOME").map(|directory| directory.join("uv")))
         .or_else(|| variable("HOME").map(|home| home.join(".cache/uv")))
@@ -194,10 +179,7 @@ fn refuse_if_mounted(layout: &Layout, state: &State) -> Result<()> {
     if mount.is_dead() {
         return Ok(());
     }
-    let by = state
-        .mount_record()
-        .map(|record| format!(" by process {}", record.pid))
-        .unwrap_or_default();
+    let by = state.mount_record().map(|record| format!(" by process {}", record.pid)).unwrap_or_default();
     let venv = layout.root.display();
     Err(Error::new(format!("{venv} is mounted already{by}")).with_help(format!("sitefs unmount {venv}")))
 }
@@ -208,22 +190,16 @@ fn clear_dead_mount(layout: &Layout, state: &State, options: &MountOptions) -> R
     let point = layout.site_packages();
     while mounts::at(&point)?.is_some_and(|mount| mount.is_ours() && mount.is_dead()) {
         fuse::unmount(&point, true).map_err(|(_, error)| error)?;
-        options.verbosity.note(format!(
-            "cleaned up after a server that had died on {}",
-            layout.root.display()
-        ));
+        options
+            .verbosity
+            .note(format!("cleaned up after a server that had died on {}", layout.root.display()));
     }
     Ok(())
 }
 
 fn open_upper(layout: &Layout) -> Result<OwnedFd> {
     let point = layout.site_packages();
-    open(
-        &point,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| {
+    open(&point, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
         Error::new(format!("{} cannot be opened: {errno}", point.display()))
             .with_help("a virtual environment has it: make the environment anew")
     })
@@ -239,10 +215,9 @@ fn hide_what_is_private(
     distributions.retain(|Distribution { archive, .. }| {
         let hidden = private.contains(&archive.name);
         if hidden {
-            options.verbosity.note(format!(
-                "the environment's own {} hides the locked {archive}",
-                archive.name
-            ));
+            options
+                .verbosity
+                .note(format!("the environment's own {} hides the locked {archive}", archive.name));
         }
         !hidden
     });
@@ -258,22 +233,15 @@ fn place_outside(
     let placements: Vec<_> = distributions
         .iter()
         .flat_map(|distribution| {
-            distribution
-                .placements
-                .iter()
-                .map(|placement| (&distribution.archive.name, placement))
+            distribution.placements.iter().map(|placement| (&distribution.archive.name, placement))
         })
         .collect();
     let applied = outside::apply(&layout.root, state, &placements)?;
     for path in &applied.kept {
-        options
-            .verbosity
-            .detail(format!("{} is the environment's own, and stays", path.display()));
+        options.verbosity.detail(format!("{} is the environment's own, and stays", path.display()));
     }
     for distribution in distributions {
-        distribution
-            .placements
-            .retain(|placement| !applied.kept.contains(&placement.path));
+        distribution.placements.retain(|placement| !applied.kept.contains(&placement.path));
     }
     Ok(())
 }

@@ -16,11 +16,7 @@ pub(super) fn status(options: &StatusOptions) -> Result<()> {
         Some(venv) => {
             let root = fs_err::canonicalize(venv).context(|| format!("{} has no status", venv.display()))?;
             let status = Status::of(&root)?;
-            print(if options.json {
-                status.to_json()
-            } else {
-                status.to_text()
-            });
+            print(if options.json { status.to_json() } else { status.to_text() });
         }
         None => {
             let mut roots: Vec<PathBuf> = mounts::all()?
@@ -30,10 +26,7 @@ pub(super) fn status(options: &StatusOptions) -> Result<()> {
                 .collect();
             roots.sort();
             roots.dedup();
-            let all = roots
-                .iter()
-                .map(|root| Status::of(root))
-                .collect::<Result<Vec<_>>>()?;
+            let all = roots.iter().map(|root| Status::of(root)).collect::<Result<Vec<_>>>()?;
             if options.json {
                 print(serde_json::to_string_pretty(&all).unwrap_or_default());
             } else if all.is_empty() {
@@ -101,9 +94,7 @@ impl Status {
 
     fn of(root: &Path) -> Result<Self> {
         let state = State::of(root);
-        let ours = mounts::all()?
-            .into_iter()
-            .rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
+        let ours = mounts::all()?.into_iter().rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
         let condition = match ours {
             Some(mount) if mount.is_dead() => Condition::Dead,
             Some(_) => Condition::Mounted,
@@ -112,11 +103,7 @@ impl Status {
         };
         let details = state.mount_record().filter(|_| condition != Condition::Unmounted);
         let mount = details.and_then(|record| Self::mounted(&record).mount);
-        Ok(Self {
-            venv: root.to_path_buf(),
-            state: condition,
-            mount,
-        })
+        Ok(Self { venv: root.to_path_buf(), state: condition, mount })
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -134,11 +121,8 @@ impl Status {
                 ),
             };
         };
-        let requirements: Vec<String> = mount
-            .requirements
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
+        let requirements: Vec<String> =
+            mount.requirements.iter().map(|path| path.display().to_string()).collect();
         let server = match self.state {
             Condition::Mounted => format!("process {}, for {}", mount.pid, ago(mount.since)),
             _ => format!(
@@ -148,11 +132,7 @@ impl Status {
         };
         format!(
             "{venv}: {} ({})\n  distributions  {}, from {}\n  cache          {}\n  server         {server}",
-            if self.state == Condition::Mounted {
-                "mounted"
-            } else {
-                "dead"
-            },
+            if self.state == Condition::Mounted { "mounted" } else { "dead" },
             mount.link_mode,
             mount.distributions,
             requirements.join(", "),
@@ -164,10 +144,7 @@ impl Status {
 /// The time since then, in one unit.
 fn ago(since: u64) -> String {
     let since = UNIX_EPOCH + Duration::from_secs(since);
-    let seconds = SystemTime::now()
-        .duration_since(since)
-        .unwrap_or_default()
-        .as_secs();
+    let seconds = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),

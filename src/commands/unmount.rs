@@ -35,9 +35,8 @@ pub(super) fn unmount(options: &UnmountOptions) -> Result<()> {
 fn unmount_all(options: &UnmountOptions) -> Result<()> {
     let me = geteuid();
     let mounts = mounts::all()?;
-    let mine = mounts
-        .iter()
-        .filter(|mount| mount.is_ours() && (me.is_root() || mount.user == Some(me.as_raw())));
+    let mine =
+        mounts.iter().filter(|mount| mount.is_ours() && (me.is_root() || mount.user == Some(me.as_raw())));
     let (mut found, mut failed) = (0, Vec::new());
     for mount in mine {
         found += 1;
@@ -59,10 +58,8 @@ fn unmount_all(options: &UnmountOptions) -> Result<()> {
 
 fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
     let state = State::of(root);
-    let mounted: Vec<_> = mounts::all()?
-        .into_iter()
-        .filter(|mount| mount.is_ours() && venv_of(&mount.point) == root)
-        .collect();
+    let mounted: Vec<_> =
+        mounts::all()?.into_iter().filter(|mount| mount.is_ours() && venv_of(&mount.point) == root).collect();
     let leftovers = outside::exists(&state);
     if mounted.is_empty() && !leftovers {
         return Err(Error::new(format!("{} is not mounted", root.display()))
@@ -73,18 +70,13 @@ fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
         detach(mount, root, lazily)?;
     }
     if !wait_for_server(&state, lazily)? {
-        verbosity.say(format!(
-            "detached {}; its server ends with the last process that uses it",
-            root.display()
-        ));
+        verbosity
+            .say(format!("detached {}; its server ends with the last process that uses it", root.display()));
         return Ok(());
     }
     outside::undo(root, &state)?;
     for path in changed {
-        verbosity.note(format!(
-            "{} was changed since it was mounted, and stays",
-            root.join(path).display()
-        ));
+        verbosity.note(format!("{} was changed since it was mounted, and stays", root.join(path).display()));
     }
     verbosity.say(format!("unmounted {}", root.display()));
     Ok(())
@@ -112,10 +104,8 @@ fn busy(point: &Path, root: &Path) -> Error {
     if named.is_empty() {
         named.push("a process that this user may not see".to_owned());
     }
-    Error::new(format!("{} is in use by {}", root.display(), named.join(", "))).with_help(format!(
-        "end it, or let go at once with `sitefs unmount --lazy {}`",
-        root.display()
-    ))
+    Error::new(format!("{} is in use by {}", root.display(), named.join(", ")))
+        .with_help(format!("end it, or let go at once with `sitefs unmount --lazy {}`", root.display()))
 }
 
 /// Waits for the server to end, which leaves the environment clean. False where processes keep a detached mount alive.

@@ -12,9 +12,8 @@ use crate::venv::state::{MountRecord, MountedDistribution, State};
 pub(super) fn why(options: &WhyOptions) -> Result<()> {
     let venv = Venv::open(&options.venv)?;
     let state = State::of(venv.root());
-    let mounted = state
-        .mount_record()
-        .filter(|record| matches!(mounts::at(&record.site_packages), Ok(Some(_))));
+    let mounted =
+        state.mount_record().filter(|record| matches!(mounts::at(&record.site_packages), Ok(Some(_))));
     let Some(record) = mounted else {
         let help = format!("sitefs mount {}", options.venv.display());
         return Err(Error::new(format!("{} is not mounted", options.venv.display())).with_help(help));
@@ -34,11 +33,8 @@ pub(super) fn why(options: &WhyOptions) -> Result<()> {
 /// A path as the person meant it: from here, if there is such a thing, else from site-packages. The last component is
 /// not followed.
 fn absolute(path: &Path, site_packages: &Path) -> Result<PathBuf> {
-    let path = if fs_err::symlink_metadata(path).is_ok() {
-        path.to_path_buf()
-    } else {
-        site_packages.join(path)
-    };
+    let path =
+        if fs_err::symlink_metadata(path).is_ok() { path.to_path_buf() } else { site_packages.join(path) };
     let absolute = std::path::absolute(&path).context(|| path.display().to_string())?;
     match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(name)) => Ok(fs_err::canonicalize(parent)?.join(name)),
@@ -52,25 +48,14 @@ fn sources<'a>(
     record: &'a MountRecord,
 ) -> impl Iterator<Item = (&'a MountedDistribution, PathBuf)> {
     record.distributions.iter().rev().flat_map(move |distribution| {
-        let files = distribution
-            .layers
-            .iter()
-            .rev()
-            .map(move |layer| layer.join(entry));
-        files
-            .filter(|file| fs_err::symlink_metadata(file).is_ok())
-            .map(move |file| (distribution, file))
+        let files = distribution.layers.iter().rev().map(move |layer| layer.join(entry));
+        files.filter(|file| fs_err::symlink_metadata(file).is_ok()).map(move |file| (distribution, file))
     })
 }
 
 fn explain_directory(entry: &Path, record: &MountRecord) {
     for (distribution, file) in sources(entry, record) {
-        print(format!(
-            "  from    {} {}, {}",
-            distribution.name,
-            distribution.version,
-            file.display()
-        ));
+        print(format!("  from    {} {}, {}", distribution.name, distribution.version, file.display()));
     }
 }
 
@@ -79,16 +64,11 @@ fn explain_leaf(entry: &Path, path: &Path, record: &MountRecord) {
     let (winners, hidden): (Vec<_>, Vec<_>) =
         sources(entry, record).partition(|(_, file)| target.as_ref() == Some(file));
     let dist_info = entry.parent().and_then(Path::to_str);
-    let generated_for = record
-        .distributions
-        .iter()
-        .find(|distribution| dist_info == Some(&distribution.dist_info));
+    let generated_for =
+        record.distributions.iter().find(|distribution| dist_info == Some(&distribution.dist_info));
     match (winners.first(), generated_for) {
         (Some((distribution, file)), _) => {
-            print(format!(
-                "  from    {} {}",
-                distribution.name, distribution.version
-            ));
+            print(format!("  from    {} {}", distribution.name, distribution.version));
             print(format!("  target  {}", file.display()));
         }
         (None, Some(distribution)) => {
@@ -100,20 +80,12 @@ fn explain_leaf(entry: &Path, path: &Path, record: &MountRecord) {
         (None, None) => print("  from    the environment's own site-packages"),
     }
     for (distribution, file) in hidden {
-        print(format!(
-            "  hides   {} {}, {}",
-            distribution.name,
-            distribution.version,
-            file.display()
-        ));
+        print(format!("  hides   {} {}, {}", distribution.name, distribution.version, file.display()));
     }
 }
 
 fn explain_outside(path: &Path, root: &Path, state: &State) {
-    let owner = path
-        .strip_prefix(root)
-        .ok()
-        .and_then(|path| outside::owner(state, path));
+    let owner = path.strip_prefix(root).ok().and_then(|path| outside::owner(state, path));
     match owner {
         Some(distribution) => print(format!("  from    {distribution}")),
         None => print("  from    the environment itself: sitefs did not put it there"),

@@ -115,11 +115,9 @@ impl fuser::Filesystem for Filesystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        guarded("read", || {
-            match self.view.read(node(inode), offset, size as usize) {
-                Ok(data) => reply.data(&data),
-                Err(failure) => reply.error(errno("read", &failure)),
-            }
+        guarded("read", || match self.view.read(node(inode), offset, size as usize) {
+            Ok(data) => reply.data(&data),
+            Err(failure) => reply.error(errno("read", &failure)),
         });
     }
 
@@ -153,14 +151,7 @@ impl fuser::Filesystem for Filesystem {
         guarded("readdirplus", || {
             let listed = self.list(inode, offset, |node, next, name, _| {
                 let attributes = self.view.attributes(node)?;
-                Ok(reply.add(
-                    inode_of(node),
-                    next,
-                    name,
-                    &FOREVER,
-                    &attr(&attributes),
-                    GENERATION,
-                ))
+                Ok(reply.add(inode_of(node), next, name, &FOREVER, &attr(&attributes), GENERATION))
             });
             match listed {
                 Ok(()) => reply.ok(),

@@ -22,16 +22,9 @@ struct BoundedLog {
 /// # Errors
 /// The file cannot be written.
 pub(super) fn start(path: &Path) -> Result<()> {
-    let file = fs_err::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(path)?
-        .into_file();
-    ::log::set_boxed_logger(Box::new(BoundedLog {
-        file: Mutex::new(file),
-    }))
-    .map_err(|error| Error::new(format!("{} cannot be used as log", path.display())).because(error))?;
+    let file = fs_err::OpenOptions::new().create(true).truncate(true).write(true).open(path)?.into_file();
+    ::log::set_boxed_logger(Box::new(BoundedLog { file: Mutex::new(file) }))
+        .map_err(|error| Error::new(format!("{} cannot be used as log", path.display())).because(error))?;
     ::log::set_max_level(LevelFilter::Info);
     Ok(())
 }
@@ -45,15 +38,8 @@ impl Log for BoundedLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let since_epoch = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let line = format!(
-            "{:.3} {} {}\n",
-            since_epoch.as_secs_f64(),
-            record.level(),
-            record.args()
-        );
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let line = format!("{:.3} {} {}\n", since_epoch.as_secs_f64(), record.level(), record.args());
         let mut file = self.file.lock();
         // A log that cannot be written must not disturb the mount.
         let _ = append(&mut file, line.as_bytes());

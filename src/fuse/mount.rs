@@ -52,44 +52,25 @@ pub(super) fn mount(point: &Path, allow_other: bool) -> Result<Mounted> {
 /// `Errno::BUSY` where it is in use, else what umount2(2) or fusermount3 say.
 pub fn unmount(point: &Path, lazily: bool) -> Result<(), (Errno, Error)> {
     let describe = |errno: Errno, why: String| {
-        (
-            errno,
-            Error::new(format!("{} cannot be unmounted: {why}", point.display())),
-        )
+        (errno, Error::new(format!("{} cannot be unmounted: {why}", point.display())))
     };
     match mounts::detach(point, lazily) {
         Err(Errno::PERM) => {}
         result => return result.map_err(|errno| describe(errno, errno.to_string())),
     }
     let Some(fusermount) = find_fusermount() else {
-        let (errno, error) = describe(
-            Errno::PERM,
-            "this user may not, and there is no fusermount3".into(),
-        );
-        return Err((
-            errno,
-            error.with_help("install fuse3, or unmount as the user who mounted it"),
-        ));
+        let (errno, error) = describe(Errno::PERM, "this user may not, and there is no fusermount3".into());
+        return Err((errno, error.with_help("install fuse3, or unmount as the user who mounted it")));
     };
     let mut command = Command::new(fusermount);
-    command
-        .arg("-u")
-        .args(lazily.then_some("-z"))
-        .arg("--")
-        .arg(point);
-    let output = command
-        .env("LC_ALL", "C")
-        .output()
-        .map_err(|error| describe(Errno::IO, error.to_string()))?;
+    command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(point);
+    let output =
+        command.env("LC_ALL", "C").output().map_err(|error| describe(Errno::IO, error.to_string()))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let errno = if said.contains("busy") {
-        Errno::BUSY
-    } else {
-        Errno::PERM
-    };
+    let errno = if said.contains("busy") { Errno::BUSY } else { Errno::PERM };
     Err(describe(errno, said))
 }
 
@@ -128,10 +109,7 @@ fn mount_directly(point: &Path, allow_other: bool) -> Result<Mounted, DirectFail
                 Errno::NODEV => error.with_help("the kernel has no FUSE: modprobe fuse"),
                 _ => error,
             };
-            Err(DirectFailure {
-                errno: Some(errno),
-                error,
-            })
+            Err(DirectFailure { errno: Some(errno), error })
         }
     }
 }
@@ -152,18 +130,11 @@ fn mount_by_fusermount(point: &Path, allow_other: bool) -> Result<Mounted> {
     // Asked first, since fusermount3 cannot say it as clearly.
     drop(open_device()?);
     let Some(fusermount) = find_fusermount() else {
-        return Err(
-            Error::new("there is no fusermount3, which a user without privileges needs to mount")
-                .with_help("install fuse3"),
-        );
+        return Err(Error::new("there is no fusermount3, which a user without privileges needs to mount")
+            .with_help("install fuse3"));
     };
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(io::Error::from)?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(io::Error::from)?;
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(io::Error::from)?;
     let mut options = OsString::from("ro,nosuid,nodev,default_permissions,fsname=sitefs,subtype=sitefs");
     if allow_other {
@@ -195,13 +166,8 @@ fn receive_descriptor(socket: &impl AsFd) -> Result<OwnedFd> {
     let mut byte = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .map_err(io::Error::from)?;
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        .map_err(io::Error::from)?;
     ancillary
         .drain()
         .find_map(|message| match message {

@@ -97,14 +97,7 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
 /// # Errors
 /// What kept the mount from answering; then there is no mount.
 pub fn start(server: Server) -> Result<Running> {
-    let Server {
-        view,
-        root,
-        state,
-        lock,
-        mut record,
-        allow_other,
-    } = server;
+    let Server { view, root, state, lock, mut record, allow_other } = server;
     let point = record.site_packages.clone();
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let Mounted { device } = mount(&point, allow_other)?;
@@ -113,18 +106,10 @@ pub fn start(server: Server) -> Result<Running> {
     // Who may see the mount is the kernel's to check, by `allow_other`.
     config.acl = SessionACL::All;
     let started = Session::from_fd(Filesystem::new(view), device, SessionACL::All, config)
-        .context(|| {
-            format!(
-                "{} was mounted, but the kernel did not accept its server",
-                point.display()
-            )
-        })
+        .context(|| format!("{} was mounted, but the kernel did not accept its server", point.display()))
         .and_then(|session| {
             record.pid = std::process::id();
-            record.since = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs();
+            record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             state.save_mount_record(&record).map(|()| session)
         });
     let session = match started {
@@ -143,14 +128,7 @@ pub fn start(server: Server) -> Result<Running> {
         let _ = ended.send(Event::Ended);
         result
     });
-    Ok(Running {
-        record,
-        root,
-        state,
-        session,
-        events,
-        _lock: lock,
-    })
+    Ok(Running { record, root, state, session, events, _lock: lock })
 }
 
 impl Running {
@@ -235,10 +213,7 @@ fn run_detached(server: Server, mut writer: PipeWriter) -> i32 {
             0
         }
         Err(error) => {
-            let help = error
-                .help()
-                .map(|help| format!("{HELP}{help}"))
-                .unwrap_or_default();
+            let help = error.help().map(|help| format!("{HELP}{help}")).unwrap_or_default();
             let _ = write!(writer, "{error}{help}");
             1
         }

@@ -15,9 +15,7 @@ pub(super) struct Line<'a> {
 
 /// The logical lines of `text`.
 pub(super) fn logical(text: &str) -> impl Iterator<Item = Line<'_>> {
-    Logical {
-        physical: text.split('\n').enumerate(),
-    }
+    Logical { physical: text.split('\n').enumerate() }
 }
 
 struct Logical<'a> {
@@ -109,9 +107,8 @@ pub(super) fn expand<'a>(text: &'a str, variable: &dyn Fn(&str) -> Option<String
     expanded.push_str(pieces.next().unwrap_or_default());
     for piece in pieces {
         let value = piece.split_once('}').and_then(|(name, rest)| {
-            let named = name
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+            let named =
+                name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
             let value = variable(name).filter(|value| named && !name.is_empty() && !value.is_empty())?;
             Some((value, rest))
         });
@@ -128,9 +125,7 @@ mod tests {
     use super::{expand, logical, words};
 
     fn texts(text: &str) -> Vec<(usize, String)> {
-        logical(text)
-            .map(|line| (line.number, line.text.into_owned()))
-            .collect()
+        logical(text).map(|line| (line.number, line.text.into_owned())).collect()
     }
 
     #[test]
@@ -146,11 +141,7 @@ mod tests {
 
     #[test]
     fn a_backslash_continues_a_line_whatever_ends_it() {
-        for text in [
-            "a==1 \\\n  --x\nb==2",
-            "a==1 \\\r\n  --x\r\nb==2\r\n",
-            "a==1 \\ \n  --x\nb==2",
-        ] {
+        for text in ["a==1 \\\n  --x\nb==2", "a==1 \\\r\n  --x\r\nb==2\r\n", "a==1 \\ \n  --x\nb==2"] {
             assert_eq!(texts(text), [(1, "a==1   --x".into()), (3, "b==2".into())]);
         }
     }
@@ -158,18 +149,12 @@ mod tests {
     #[test]
     fn a_comment_ends_a_continued_line() {
         let text = "a==1 \\\n  --x \\\n    # via b\nb==2 # c \\\nd==3 \\";
-        assert_eq!(
-            texts(text),
-            [(1, "a==1   --x".into()), (4, "b==2".into()), (5, "d==3".into())]
-        );
+        assert_eq!(texts(text), [(1, "a==1   --x".into()), (4, "b==2".into()), (5, "d==3".into())]);
     }
 
     #[test]
     fn quotes_hold_a_word_together() {
-        assert_eq!(
-            words("-r 'my file' -c=\"x y\"").unwrap(),
-            ["-r", "my file", "-c=x y"]
-        );
+        assert_eq!(words("-r 'my file' -c=\"x y\"").unwrap(), ["-r", "my file", "-c=x y"]);
         assert_eq!(words("-r ''").unwrap(), ["-r", ""]);
         assert_eq!(words("-r 'open"), None);
     }

@@ -58,10 +58,7 @@ fn check_limits(text: &str) -> Result<()> {
             Some(*depth)
         })
         .max();
-    let most_digits = text
-        .split(|character: char| !character.is_ascii_digit())
-        .map(str::len)
-        .max();
+    let most_digits = text.split(|character: char| !character.is_ascii_digit()).map(str::len).max();
     if !text.is_ascii() {
         Err(Error::new("it is not ASCII"))
     } else if text.len() > MAX_LENGTH || deepest > Some(MAX_DEPTH) || most_digits > Some(MAX_DIGITS) {
@@ -90,9 +87,7 @@ fn without_compatible(text: &str) -> Result<String> {
                     return Err(Error::new("`~=` compares a version with one such as \"3.8\""));
                 }
                 rewritten.push_str(before);
-                rewritten.push_str(&format!(
-                    "({variable} >= '{value}' and {variable} == '{series}.*')"
-                ));
+                rewritten.push_str(&format!("({variable} >= '{value}' and {variable} == '{series}.*')"));
             }
             None => rewritten.extend([before, quote, value, quote]),
         }
@@ -146,12 +141,8 @@ pub(super) mod tests {
 
     #[test]
     fn markers_ask_the_interpreter() {
-        assert!(applies(
-            "sys_platform == 'linux' and python_full_version >= \"3.11\""
-        ));
-        assert!(applies(
-            "'inu' in sys_platform and (os_name == 'nt' or os_name == 'posix')"
-        ));
+        assert!(applies("sys_platform == 'linux' and python_full_version >= \"3.11\""));
+        assert!(applies("'inu' in sys_platform and (os_name == 'nt' or os_name == 'posix')"));
         assert!(!applies("python_version < '3.11'"));
         assert!(!applies("extra == 'socks'"));
     }
@@ -162,10 +153,7 @@ pub(super) mod tests {
             ("python_version ~= '3.0'", true),
             ("python_version ~= '3.12'", false),
             ("python_version~='2.7'", false),
-            (
-                "sys_platform == 'linux' and (python_full_version ~= \"3.11.0\")",
-                true,
-            ),
+            ("sys_platform == 'linux' and (python_full_version ~= \"3.11.0\")", true),
             ("python_full_version ~= '3.10.0'", false),
         ] {
             assert_eq!(applies(marker), expected, "{marker}");

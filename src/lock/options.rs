@@ -32,19 +32,11 @@ struct Known {
 
 const fn valued(long: &'static str, short: Option<&'static str>) -> Known {
     let has_value = true;
-    Known {
-        long,
-        short,
-        has_value,
-    }
+    Known { long, short, has_value }
 }
 
 const fn flag(long: &'static str) -> Known {
-    Known {
-        long,
-        short: None,
-        has_value: false,
-    }
+    Known { long, short: None, has_value: false }
 }
 
 const OF_FILE: [Known; 16] = [
@@ -76,9 +68,7 @@ const OF_REQUIREMENT: [Known; 5] = [
 
 /// What follows `-e` or `--editable` on a line that starts with it.
 pub(super) fn editable(line: &str) -> Option<&str> {
-    let rest = line
-        .strip_prefix("--editable")
-        .or_else(|| line.strip_prefix("-e"))?;
+    let rest = line.strip_prefix("--editable").or_else(|| line.strip_prefix("-e"))?;
     if !rest.is_empty() && !rest.starts_with(|next: char| next.is_whitespace() || next == '=') {
         return None;
     }
@@ -125,9 +115,7 @@ pub(super) fn of_requirement(options: &str) -> Result<Vec<RequirementOption<'_>>
 }
 
 fn parse<'a>(text: &'a str, known: &[Known]) -> Result<Vec<FileOption<'a>>> {
-    let mut words = lines::words(text)
-        .ok_or_else(|| Error::new("a quote is not closed"))?
-        .into_iter();
+    let mut words = lines::words(text).ok_or_else(|| Error::new("a quote is not closed"))?.into_iter();
     let mut options = Vec::new();
     while let Some(word) = words.next() {
         let (option, attached) = known
@@ -143,10 +131,7 @@ fn parse<'a>(text: &'a str, known: &[Known]) -> Result<Vec<FileOption<'a>>> {
         if option.has_value && value.as_ref().is_none_or(|value| value.is_empty()) {
             return Err(Error::new(format!("`{}` needs a value", option.long)));
         }
-        options.push(FileOption {
-            name: option.long,
-            value,
-        });
+        options.push(FileOption { name: option.long, value });
     }
     Ok(options)
 }
@@ -186,22 +171,12 @@ mod tests {
 
     #[test]
     fn a_value_is_attached_or_follows() {
-        for line in [
-            "-r a.txt",
-            "-ra.txt",
-            "-r=a.txt",
-            "--requirement a.txt",
-            "--requirement='a.txt'",
-        ] {
+        for line in ["-r a.txt", "-ra.txt", "-r=a.txt", "--requirement a.txt", "--requirement='a.txt'"] {
             assert_eq!(read(line), [("--requirement", "a.txt".into())], "{line}");
         }
         assert_eq!(
             read("--no-index -f x --pre"),
-            [
-                ("--no-index", "".into()),
-                ("--find-links", "x".into()),
-                ("--pre", "".into())
-            ]
+            [("--no-index", "".into()), ("--find-links", "x".into()), ("--pre", "".into())]
         );
     }
 

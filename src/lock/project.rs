@@ -66,10 +66,11 @@ fn from_setup_cfg(path: &Path) -> Result<Option<String>> {
     for line in text.lines() {
         if line.starts_with('[') {
             in_metadata = line.trim_end() == "[metadata]";
-        } else if let Some((key, value)) = line.split_once(['=', ':']) {
-            if in_metadata && key.trim_end() == "name" {
-                return Ok(Some(value.trim().to_owned()));
-            }
+        } else if let Some((key, value)) = line.split_once(['=', ':'])
+            && in_metadata
+            && key.trim_end() == "name"
+        {
+            return Ok(Some(value.trim().to_owned()));
         }
     }
     Ok(None)
@@ -101,33 +102,19 @@ mod tests {
     #[test]
     fn a_project_is_named_by_what_it_declares() {
         let build_only = ("pyproject.toml", "[build-system]\nrequires = []\n");
-        let setup = (
-            "setup.cfg",
-            "[options]\nname = no\n[metadata]\nversion: 1\nname = My_Setup\n",
-        );
+        let setup = ("setup.cfg", "[options]\nname = no\n[metadata]\nversion: 1\nname = My_Setup\n");
         assert_eq!(
             name_of(&[("pyproject.toml", "[project]\nname = 'My.Proj'\n"), setup]).unwrap(),
             "my-proj"
         );
-        assert_eq!(
-            name_of(&[("pyproject.toml", "[tool.poetry]\nname = 'poem'\n")]).unwrap(),
-            "poem"
-        );
+        assert_eq!(name_of(&[("pyproject.toml", "[tool.poetry]\nname = 'poem'\n")]).unwrap(), "poem");
         assert_eq!(name_of(&[build_only, setup]).unwrap(), "my-setup");
     }
 
     #[test]
     fn a_project_without_a_name_is_an_error() {
         assert!(name_of(&[]).unwrap_err().contains("cannot be known"));
-        assert!(
-            name_of(&[("pyproject.toml", "[project\n")])
-                .unwrap_err()
-                .contains("is not understood")
-        );
-        assert!(
-            name_of(&[("setup.cfg", "[metadata]\nname = a/b\n")])
-                .unwrap_err()
-                .contains("a/b")
-        );
+        assert!(name_of(&[("pyproject.toml", "[project\n")]).unwrap_err().contains("is not understood"));
+        assert!(name_of(&[("setup.cfg", "[metadata]\nname = a/b\n")]).unwrap_err().contains("a/b"));
     }
 }

@@ -70,17 +70,10 @@ impl Reader<'_> {
     fn file(&mut self, path: &Path, role: Role) -> Result<()> {
         let identity = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if let Some(start) = self.open.iter().position(|open| *open == identity) {
-            let cycle: Vec<String> = self
-                .open
-                .iter()
-                .skip(start)
-                .map(|file| file.display().to_string())
-                .collect();
+            let cycle: Vec<String> =
+                self.open.iter().skip(start).map(|file| file.display().to_string()).collect();
             let cycle = cycle.join("` includes `");
-            return Err(Error::new(format!(
-                "`{cycle}` includes `{}`: a cycle",
-                identity.display()
-            )));
+            return Err(Error::new(format!("`{cycle}` includes `{}`: a cycle", identity.display())));
         }
         if !self.done.insert((identity.clone(), role)) {
             return Ok(());
@@ -89,18 +82,13 @@ impl Reader<'_> {
         let entries_before = self.entries();
         self.open.push(identity);
         for line in lines::logical(&text) {
-            let origin = Origin {
-                file: path.to_owned(),
-                line: line.number,
-            };
+            let origin = Origin { file: path.to_owned(), line: line.number };
             self.line(&line.text, &origin, role)
                 .map_err(|error| Error::new(format!("{origin}: `{}`", quoted(&line.text))).because(error))?;
         }
         self.open.pop();
         if self.open.is_empty() && self.entries() == entries_before {
-            self.lock
-                .notes
-                .push(format!("`{}` pins nothing.", path.display()));
+            self.lock.notes.push(format!("`{}` pins nothing.", path.display()));
         }
         Ok(())
     }
@@ -170,10 +158,9 @@ impl Reader<'_> {
             }
         };
         if editable && matches!(source, Source::Git { .. }) {
-            self.lock.notes.push(format!(
-                "{origin}: `{}` comes from Git, so it is not editable.",
-                requirement.name
-            ));
+            self.lock
+                .notes
+                .push(format!("{origin}: `{}` comes from Git, so it is not editable.", requirement.name));
         }
         self.lock.pins.push(Pin {
             name: requirement.name,
@@ -237,10 +224,7 @@ impl Reader<'_> {
                 "make a lock of it: `uv pip compile {} -o requirements.lock.txt`",
                 first.file.display()
             );
-            let lines = self
-                .unpinned
-                .iter()
-                .map(|(origin, text)| format!("{origin} `{text}`"));
+            let lines = self.unpinned.iter().map(|(origin, text)| format!("{origin} `{text}`"));
             return Err(Error::new(format!("not pinned with `==`: {}", listed(lines))).with_help(help));
         }
         if let Some(origin) = self.hashes_required_by {
@@ -249,9 +233,8 @@ impl Reader<'_> {
                 let by_constraint = self.lock.constraints.iter().filter(named);
                 pin.hashes.is_empty() && by_constraint.map(|found| found.hashes.len()).sum::<usize>() == 0
             });
-            let unhashed: Vec<String> = unhashed
-                .map(|pin| format!("{} `{}`", pin.origin, pin.name))
-                .collect();
+            let unhashed: Vec<String> =
+                unhashed.map(|pin| format!("{} `{}`", pin.origin, pin.name)).collect();
             if !unhashed.is_empty() {
                 let unhashed = listed(unhashed.into_iter());
                 let message = format!("{origin}: `--require-hashes`, but without sha256 hash: {unhashed}");

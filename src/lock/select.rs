@@ -16,11 +16,7 @@ use super::{Constraint, Lock, Pin, Source};
 pub(super) fn select(lock: &Lock, environment: &MarkerEnvironment) -> Result<Vec<Pin>> {
     let mut selected: Vec<Pin> = Vec::with_capacity(lock.pins.len());
     let mut positions = HashMap::with_capacity(lock.pins.len());
-    for pin in lock
-        .pins
-        .iter()
-        .filter(|pin| pin.marker.evaluate(environment, &[]))
-    {
+    for pin in lock.pins.iter().filter(|pin| pin.marker.evaluate(environment, &[])) {
         let position = *positions.entry(&pin.name).or_insert(selected.len());
         match selected.get_mut(position) {
             Some(first) => merge(first, pin)?,
@@ -43,11 +39,7 @@ fn merge(first: &mut Pin, second: &Pin) -> Result<()> {
         _ => true,
     };
     if !versions_agree || first.source != second.source {
-        let message = format!(
-            "pinned twice, differently: {} and {}",
-            described(first),
-            described(second)
-        );
+        let message = format!("pinned twice, differently: {} and {}", described(first), described(second));
         return Err(
             Error::new(message).with_help("leave one of them, or give them markers that exclude each other")
         );
@@ -67,10 +59,7 @@ fn restrict(pin: &mut Pin, constraint: &Constraint) -> Result<()> {
         Some(version) => constraint.versions.contains(version),
         None => true,
     };
-    let source_fits = constraint
-        .source
-        .as_ref()
-        .is_none_or(|source| *source == pin.source);
+    let source_fits = constraint.source.as_ref().is_none_or(|source| *source == pin.source);
     if !version_fits || !source_fits {
         let wanted = match &constraint.source {
             Some(source) => format!(" @ {}", place(source)),
@@ -111,9 +100,7 @@ fn place(source: &Source) -> String {
     let (address, revision) = match source {
         Source::Index => ("an index".to_owned(), None),
         Source::Archive { url, .. } => (quoted(url.as_str()), None),
-        Source::Git {
-            repository, revision, ..
-        } => (quoted(repository.as_str()), revision.as_deref()),
+        Source::Git { repository, revision, .. } => (quoted(repository.as_str()), revision.as_deref()),
         Source::Directory { path, .. } => (path.display().to_string(), None),
     };
     match revision {

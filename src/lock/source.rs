@@ -36,10 +36,9 @@ pub(super) fn locate(text: &str, editable: bool, directory: &Path) -> Result<Loc
     let (address, fragment) = Fragment::split(text)?;
     let source = match address.split_once(':') {
         Some((scheme, _)) if scheme.starts_with("git+") => git(address, &fragment)?,
-        Some(("http" | "https", rest)) if rest.starts_with("//") => Source::Archive {
-            url: parse_url(address)?,
-            subdirectory: fragment.subdirectory.clone(),
-        },
+        Some(("http" | "https", rest)) if rest.starts_with("//") => {
+            Source::Archive { url: parse_url(address)?, subdirectory: fragment.subdirectory.clone() }
+        }
         Some(("file", path)) => on_disk(&file_url_path(address, path, directory)?, editable, &fragment)?,
         Some((scheme, rest)) if rest.starts_with("//") => {
             return Err(Error::new(format!("`{scheme}` URLs are not supported"))
@@ -56,12 +55,7 @@ pub(super) fn locate(text: &str, editable: bool, directory: &Path) -> Result<Loc
         Source::Archive { url, .. } => named_by_file(&file_name(url)),
         _ => (None, None),
     };
-    Ok(Located {
-        source,
-        name: fragment.egg.or(name),
-        version,
-        hashes: fragment.hashes,
-    })
+    Ok(Located { source, name: fragment.egg.or(name), version, hashes: fragment.hashes })
 }
 
 /// What follows `#`: `egg=`, `subdirectory=`, and digests as `sha256=`.
@@ -114,11 +108,7 @@ fn git(address: &str, fragment: &Fragment) -> Result<Source> {
         }
         _ => None,
     };
-    Ok(Source::Git {
-        repository,
-        revision,
-        subdirectory: fragment.subdirectory.clone(),
-    })
+    Ok(Source::Git { repository, revision, subdirectory: fragment.subdirectory.clone() })
 }
 
 fn parse_url(text: &str) -> Result<Url> {
@@ -130,9 +120,7 @@ fn file_url_path(url: &str, after_scheme: &str, directory: &Path) -> Result<Path
     if !after_scheme.starts_with('/') {
         return Ok(directory.join(after_scheme));
     }
-    parse_url(url)?
-        .to_file_path()
-        .map_err(|()| Error::new("the URL names no file of this machine"))
+    parse_url(url)?.to_file_path().map_err(|()| Error::new("the URL names no file of this machine"))
 }
 
 fn on_disk(path: &Path, editable: bool, fragment: &Fragment) -> Result<Source> {
@@ -157,9 +145,8 @@ fn without_extras(path: &str) -> &str {
     }
 }
 
-const SOURCE_ARCHIVES: [&str; 8] = [
-    ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tbz", ".txz",
-];
+const SOURCE_ARCHIVES: [&str; 8] =
+    [".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tbz", ".txz"];
 
 fn is_archive(path: &str) -> bool {
     path.ends_with(".whl") || SOURCE_ARCHIVES.iter().any(|suffix| path.ends_with(suffix))
@@ -207,17 +194,9 @@ mod tests {
 
     #[test]
     fn names_are_told_from_urls_and_paths() {
-        for direct in [
-            "./a",
-            "/a",
-            "a/b",
-            "../a",
-            ".",
-            "https://x/y",
-            "file:a",
-            "a-1.0-py3-none-any.whl",
-            "a-1.zip",
-        ] {
+        for direct in
+            ["./a", "/a", "a/b", "../a", ".", "https://x/y", "file:a", "a-1.0-py3-none-any.whl", "a-1.zip"]
+        {
             assert!(is_direct(direct), "{direct}");
         }
         for name in ["a", "a.b", "zip", "a==1"] {

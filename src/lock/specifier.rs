@@ -42,12 +42,7 @@ pub(super) fn parse(text: &str, editable: bool, directory: &Path) -> Result<Requ
     let (name, rest) = split_name(text);
     let rest = after_extras(rest.trim_start())?.trim_start();
     if let Some(address) = rest.strip_prefix('@') {
-        return direct(
-            Some(package_name(name)?),
-            address.trim_start(),
-            editable,
-            directory,
-        );
+        return direct(Some(package_name(name)?), address.trim_start(), editable, directory);
     }
     let before_marker = text.split(';').next().unwrap_or_default();
     let compares = !name.is_empty() && rest.starts_with(['=', '<', '>', '!', '~', '(']);
@@ -87,41 +82,30 @@ fn is_name_byte(byte: &u8) -> bool {
 }
 
 fn split_name(text: &str) -> (&str, &str) {
-    let end = text
-        .bytes()
-        .position(|byte| !is_name_byte(&byte))
-        .unwrap_or(text.len());
+    let end = text.bytes().position(|byte| !is_name_byte(&byte)).unwrap_or(text.len());
     text.split_at(end)
 }
 
 /// Extras are read and dropped: a lock lists what they bring.
 fn after_extras(text: &str) -> Result<&str> {
     match text.strip_prefix('[') {
-        Some(extras) => extras
-            .split_once(']')
-            .map(|(_, after)| after)
-            .ok_or_else(|| Error::new("`[` is not closed")),
+        Some(extras) => {
+            extras.split_once(']').map(|(_, after)| after).ok_or_else(|| Error::new("`[` is not closed"))
+        }
         None => Ok(text),
     }
 }
 
 fn wanted(versions: &str) -> Result<Wanted> {
-    let versions = match versions
-        .strip_prefix('(')
-        .and_then(|versions| versions.strip_suffix(')'))
-    {
+    let versions = match versions.strip_prefix('(').and_then(|versions| versions.strip_suffix(')')) {
         Some(inner) => inner.trim(),
         None => versions,
     };
-    let exact = versions
-        .strip_prefix("===")
-        .or_else(|| versions.strip_prefix("=="));
+    let exact = versions.strip_prefix("===").or_else(|| versions.strip_prefix("=="));
     match exact.map(str::trim) {
         Some(version) if !version.ends_with(".*") && !version.contains(',') => {
             let version = version.parse::<Version>();
-            Ok(Wanted::Version(
-                version.context(|| "the version is not understood".to_owned())?,
-            ))
+            Ok(Wanted::Version(version.context(|| "the version is not understood".to_owned())?))
         }
         _ => match versions.parse() {
             Ok(versions) => Ok(Wanted::Range(versions)),
@@ -139,9 +123,7 @@ fn direct(name: Option<PackageName>, text: &str, editable: bool, directory: &Pat
     let marker = marker.map_or(Ok(MarkerTree::TRUE), marker::parse)?;
     let name = match (name, located.name) {
         (Some(name), Some(other)) if name != other => {
-            return Err(Error::new(format!(
-                "the name is `{name}`, but the source is named `{other}`"
-            )));
+            return Err(Error::new(format!("the name is `{name}`, but the source is named `{other}`")));
         }
         (Some(name), _) | (None, Some(name)) => name,
         (None, None) => name_of(&located.source)?,
@@ -169,9 +151,7 @@ fn split_marker(text: &str) -> (&str, Option<&str>) {
 fn name_of(source: &Source) -> Result<PackageName> {
     match source {
         Source::Directory { path, .. } => project::name(path),
-        _ => Err(
-            Error::new("the name of the distribution cannot be known from this")
-                .with_help("say it: `NAME @ URL`, or `#egg=NAME` after the URL"),
-        ),
+        _ => Err(Error::new("the name of the distribution cannot be known from this")
+            .with_help("say it: `NAME @ URL`, or `#egg=NAME` after the URL")),
     }
 }

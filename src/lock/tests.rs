@@ -63,9 +63,7 @@ fn told(folder: &Folder, names: &[&str]) -> String {
 
 fn shown(pins: &[Pin]) -> Vec<String> {
     let version = |pin: &Pin| pin.version.as_ref().map(ToString::to_string).unwrap_or_default();
-    pins.iter()
-        .map(|pin| format!("{}=={}", pin.name, version(pin)))
-        .collect()
+    pins.iter().map(|pin| format!("{}=={}", pin.name, version(pin))).collect()
 }
 
 fn selected(text: &str) -> Vec<Pin> {
@@ -101,10 +99,7 @@ fn what_uv_and_pip_compile_write_is_read() {
          attrs==25.1.0 ; python_version >= '3.8' \\\n    --hash=sha256:{A} \\\n    --hash=sha256:{B}\n    # via six\n\
          six @ file:///wh/six-1.17.0-py2.py3-none-any.whl \\\n    --hash=sha256:{A}\n    # via\n    #   -r in.txt\n"
     );
-    let folder = Folder::with(&[
-        ("r.txt", &text),
-        ("proj/pyproject.toml", "[project]\nname = 'My.Proj'\n"),
-    ]);
+    let folder = Folder::with(&[("r.txt", &text), ("proj/pyproject.toml", "[project]\nname = 'My.Proj'\n")]);
     let lock = folder.read(&["r.txt"]).unwrap();
     assert_eq!(shown(&lock.pins), ["my-proj==", "attrs==25.1.0", "six==1.17.0"]);
     assert_eq!(lock.pins[1].hashes, [A, B]);
@@ -125,14 +120,7 @@ fn what_pip_freeze_writes_is_read() {
     assert_eq!(shown(&lock.pins), ["my-a==", "x==", "b=="]);
     let repository = "https://git.example/a.git".parse().unwrap();
     let revision = Some("0123abc".to_owned());
-    assert_eq!(
-        lock.pins[0].source,
-        Source::Git {
-            repository,
-            revision,
-            subdirectory: None
-        }
-    );
+    assert_eq!(lock.pins[0].source, Source::Git { repository, revision, subdirectory: None });
     assert!(
         lock.notes[0].ends_with("r.txt:1: `my-a` comes from Git, so it is not editable."),
         "{:?}",
@@ -163,10 +151,7 @@ fn variables_are_expanded_and_never_told() {
     };
     assert_eq!(url.username(), "secret");
     let told = error("--frob https://${TOKEN}@x.example");
-    assert_eq!(
-        told,
-        "r.txt:1: `--frob https://***@x.example`: the option `--frob` is not known here; "
-    );
+    assert_eq!(told, "r.txt:1: `--frob https://***@x.example`: the option `--frob` is not known here; ");
     let told = error("a @ frob://me:${TOKEN}@x.example/b?${TOKEN}");
     assert!(!told.contains("secret"), "{told}");
 }
@@ -177,19 +162,10 @@ fn each_option_without_effect_is_noted_once_without_its_value() {
                 --extra-index-url https://secret@y.example\n--pre\n-f secret --no-index\n\
                 a==1 --config-settings='x=secret'\n";
     let notes = read(text).unwrap().notes.join("\n");
-    for option in [
-        "--index-url",
-        "--extra-index-url",
-        "--pre",
-        "--find-links",
-        "--no-index",
-        "--config-settings",
-    ] {
-        assert_eq!(
-            notes.matches(&format!("`{option}`")).count(),
-            1,
-            "{option} in {notes}"
-        );
+    for option in
+        ["--index-url", "--extra-index-url", "--pre", "--find-links", "--no-index", "--config-settings"]
+    {
+        assert_eq!(notes.matches(&format!("`{option}`")).count(), 1, "{option} in {notes}");
     }
     assert!(!notes.contains("secret"), "{notes}");
 }
@@ -207,9 +183,7 @@ fn hashes_of_other_algorithms_do_only_beside_sha256() {
 
 #[test]
 fn required_hashes_are_required() {
-    let told = error(&format!(
-        "--require-hashes\na==1 --hash=sha256:{A}\nb==1\n./c-1.zip\n"
-    ));
+    let told = error(&format!("--require-hashes\na==1 --hash=sha256:{A}\nb==1\n./c-1.zip\n"));
     assert!(
         told.contains("r.txt:1: `--require-hashes`, but without sha256 hash: r.txt:3 `b`, r.txt:4 `c`; "),
         "{told}"
@@ -240,26 +214,14 @@ fn lines_that_are_not_understood_are_told() {
         ("a==1 ; nonsense", "the marker `nonsense` is not understood"),
         ("a @", "a URL or a path is missing"),
         ("-e", "a URL or a path is missing"),
-        (
-            "--hash=sha256:00",
-            "`--hash`: the option `--hash` is not known here",
-        ),
-        (
-            "https://x.example/main.zip",
-            "cannot be known from this; say it: `NAME @ URL`",
-        ),
-        (
-            "a @ ./b-1.0-py3-none-any.whl",
-            "the name is `a`, but the source is named `b`",
-        ),
+        ("--hash=sha256:00", "`--hash`: the option `--hash` is not known here"),
+        ("https://x.example/main.zip", "cannot be known from this; say it: `NAME @ URL`"),
+        ("a @ ./b-1.0-py3-none-any.whl", "the name is `a`, but the source is named `b`"),
         ("./nowhere", "is not a directory; as with pip and uv"),
         ("-r https://x.example/r.txt", "a lock is not read from a URL"),
     ] {
         let told = error(line);
-        assert!(
-            told.starts_with("r.txt:1: `") && told.contains(expected),
-            "{told}"
-        );
+        assert!(told.starts_with("r.txt:1: `") && told.contains(expected), "{told}");
     }
 }
 
@@ -271,40 +233,25 @@ fn files_include_others_beside_them() {
         ("sub/two 2.txt", "c==1\n"),
         ("last.txt", "e==1"),
     ]);
-    assert!(
-        folder.read(&["r.txt"]).is_err(),
-        "an unquoted name with a space is two words"
-    );
+    assert!(folder.read(&["r.txt"]).is_err(), "an unquoted name with a space is two words");
     fs_err::write(folder.path().join("sub/one.txt"), "b==1\n-r \"two 2.txt\"\n").unwrap();
     let lock = folder.read(&["r.txt", "last.txt"]).unwrap();
     assert_eq!(shown(&lock.pins), ["a==1", "b==1", "c==1", "d==1", "e==1"]);
-    assert_eq!(
-        lock.pins[2].origin.to_string(),
-        folder.path().join("sub/two 2.txt:1").display().to_string()
-    );
+    assert_eq!(lock.pins[2].origin.to_string(), folder.path().join("sub/two 2.txt:1").display().to_string());
 }
 
 #[test]
 fn a_file_that_includes_itself_is_told() {
     let folder = Folder::with(&[("a.txt", "-r b.txt"), ("b.txt", "a==1\n-c a.txt")]);
     let told = told(&folder, &["a.txt"]);
-    assert!(
-        told.contains("a.txt` includes `") && told.contains("b.txt` includes `"),
-        "{told}"
-    );
-    assert!(
-        told.starts_with("a.txt:1: `-r b.txt`: b.txt:2: `-c a.txt`: "),
-        "{told}"
-    );
+    assert!(told.contains("a.txt` includes `") && told.contains("b.txt` includes `"), "{told}");
+    assert!(told.starts_with("a.txt:1: `-r b.txt`: b.txt:2: `-c a.txt`: "), "{told}");
 }
 
 #[test]
 fn a_missing_include_names_the_line_and_the_file() {
     let told = error("a==1\n-r missing.txt");
-    assert!(
-        told.starts_with("r.txt:2: `-r missing.txt`: ") && told.contains("No such file"),
-        "{told}"
-    );
+    assert!(told.starts_with("r.txt:2: `-r missing.txt`: ") && told.contains("No such file"), "{told}");
 }
 
 #[test]
@@ -322,9 +269,8 @@ fn markers_and_extras_select_pins_in_order() {
 
 #[test]
 fn a_name_pinned_twice_alike_is_one_pin() {
-    let pins = selected(&format!(
-        "a==1.0 --hash=sha256:{A}\nb==1\nA==1 --hash=sha256:{B} --hash=sha256:{A}\n"
-    ));
+    let pins =
+        selected(&format!("a==1.0 --hash=sha256:{A}\nb==1\nA==1 --hash=sha256:{B} --hash=sha256:{A}\n"));
     assert_eq!(shown(&pins), ["a==1.0", "b==1"]);
     assert_eq!(pins[0].hashes, [A, B]);
 }
@@ -332,48 +278,32 @@ fn a_name_pinned_twice_alike_is_one_pin() {
 #[test]
 fn a_name_pinned_twice_differently_names_both_lines() {
     let told = error("a==1\nA==2");
-    assert!(
-        told.starts_with("pinned twice, differently: a==1 (r.txt:1) and a==2 (r.txt:2); "),
-        "{told}"
-    );
+    assert!(told.starts_with("pinned twice, differently: a==1 (r.txt:1) and a==2 (r.txt:2); "), "{told}");
     let told = error("a==1\na @ git+https://me:secret@x.example/a@v1");
-    assert!(
-        told.contains("a==1 (r.txt:1) and a @ git+https://***@x.example/a@v1 (r.txt:2)"),
-        "{told}"
-    );
+    assert!(told.contains("a==1 (r.txt:1) and a @ git+https://***@x.example/a@v1 (r.txt:2)"), "{told}");
 }
 
 #[test]
 fn constraints_restrict_and_add_nothing() {
     let lock = format!("-c c.txt\na==1 --hash=sha256:{A} --hash=sha256:{B}\nb==1\n");
     let with = |constraints: &str| Folder::with(&[("r.txt", &lock), ("c.txt", constraints)]);
-    let fine = with(&format!(
-        "a<2 --hash=sha256:{B}\nb==1 --hash=sha256:{A}\nc>=3\na==9 ; os_name == 'nt'\n-i x\n"
-    ));
+    let fine =
+        with(&format!("a<2 --hash=sha256:{B}\nb==1 --hash=sha256:{A}\nc>=3\na==9 ; os_name == 'nt'\n-i x\n"));
     let pins = fine.read(&["r.txt"]).unwrap().select(&linux()).unwrap();
     assert_eq!(shown(&pins), ["a==1", "b==1"]);
     assert_eq!(pins[0].hashes, [B]);
     assert_eq!(pins[1].hashes, [A]);
     for (constraints, expected) in [
         ("a>=2", "a==1 (r.txt:2) contradicts the constraint a>=2 (c.txt:1)"),
-        (
-            "\nb==1.1",
-            "b==1 (r.txt:3) contradicts the constraint b==1.1 (c.txt:2)",
-        ),
-        (
-            "b @ https://x.example/b.zip",
-            "contradicts the constraint b @ https://x.example/b.zip (c.txt:1)",
-        ),
+        ("\nb==1.1", "b==1 (r.txt:3) contradicts the constraint b==1.1 (c.txt:2)"),
+        ("b @ https://x.example/b.zip", "contradicts the constraint b @ https://x.example/b.zip (c.txt:1)"),
     ] {
         let told = told(&with(constraints), &["r.txt"]);
         assert!(told.contains(expected), "{told}");
     }
     let other = A.replace('a', "c");
     let told = told(&with(&format!("a --hash=sha256:{other}")), &["r.txt"]);
-    assert!(
-        told.contains("a==1 (r.txt:2) has no hash in common with the constraint at c.txt:1"),
-        "{told}"
-    );
+    assert!(told.contains("a==1 (r.txt:2) has no hash in common with the constraint at c.txt:1"), "{told}");
 }
 
 #[test]
@@ -381,10 +311,8 @@ fn real_locks_are_read_whole() {
     for (name, count) in [("small", 40), ("cloud", 200), ("data", 200)] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/corpora/{name}.txt"));
         let lines = fs_err::read_to_string(&file).unwrap();
-        let expected = lines
-            .lines()
-            .filter(|line| line.contains("==") && !line.starts_with([' ', '#']))
-            .count();
+        let expected =
+            lines.lines().filter(|line| line.contains("==") && !line.starts_with([' ', '#'])).count();
         let lock = Lock::read(&[file]).unwrap();
         assert_eq!(lock.pins.len(), expected);
         assert!(expected > count / 4, "{name} has {expected}");

@@ -43,11 +43,7 @@ impl Placed {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Trace {
     Link(PathBuf),
-    File {
-        size: u64,
-        seconds: i64,
-        nanoseconds: i64,
-    },
+    File { size: u64, seconds: i64, nanoseconds: i64 },
 }
 
 /// What placing came to.
@@ -118,19 +114,12 @@ pub fn exists(state: &State) -> bool {
 /// The distribution that a path outside site-packages comes from, if it was placed there.
 pub fn owner(state: &State, path: &Path) -> Option<PackageName> {
     let journal = state.load::<Journal>(JOURNAL)?;
-    journal
-        .files
-        .into_iter()
-        .find(|placed| placed.path == path)
-        .map(|placed| placed.distribution)
+    journal.files.into_iter().find(|placed| placed.path == path).map(|placed| placed.distribution)
 }
 
 fn try_apply(root: &Path, state: &State, placements: &[(&PackageName, &Placement)]) -> Result<Applied> {
     let (winners, kept) = winners(root, placements)?;
-    let mut journal = Journal {
-        files: Vec::new(),
-        directories: missing_directories(root, &winners)?,
-    };
+    let mut journal = Journal { files: Vec::new(), directories: missing_directories(root, &winners)? };
     let staging = state.staging();
     let mut staged = Vec::new();
     for (number, (distribution, placement)) in winners.into_iter().enumerate() {
@@ -153,7 +142,7 @@ fn try_apply(root: &Path, state: &State, placements: &[(&PackageName, &Placement
     for (placement, unfinished) in staged {
         let path = root.join(&placement.path);
         match &placement.content {
-            Content::Link(target) => symlink(target, &path).map_err(io::Error::from),
+            Content::Link(target) => symlink(target, &path),
             _ => renameat_with(CWD, &unfinished, CWD, &path, RenameFlags::NOREPLACE).map_err(io::Error::from),
         }
         .context(|| format!("{} cannot be made", path.display()))?;
@@ -191,12 +180,7 @@ fn missing_directories(root: &Path, placements: &[(&PackageName, &Placement)]) -
     let mut missing = BTreeSet::new();
     let mut seen = HashSet::new();
     for (_, placement) in placements {
-        for directory in placement
-            .path
-            .ancestors()
-            .skip(1)
-            .take_while(|path| !path.as_os_str().is_empty())
-        {
+        for directory in placement.path.ancestors().skip(1).take_while(|path| !path.as_os_str().is_empty()) {
             if !seen.insert(directory.to_path_buf()) {
                 break;
             }
@@ -233,11 +217,7 @@ fn stage(content: &Content, staging: &Path, unfinished: &Path) -> Result<Trace> 
         Content::Script(text) => {
             let mut options = fs_err::OpenOptions::new();
             fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o777);
-            options
-                .write(true)
-                .create_new(true)
-                .open(unfinished)?
-                .write_all(text)?;
+            options.write(true).create_new(true).open(unfinished)?.write_all(text)?;
         }
         Content::Copy { from, executable } => {
             fs_err::copy(from, unfinished)?;
@@ -264,18 +244,11 @@ fn trace(path: &Path) -> Result<Option<Trace>> {
         return Ok(Some(Trace::Link(fs_err::read_link(path)?)));
     }
     let (size, seconds, nanoseconds) = (metadata.size(), metadata.mtime(), metadata.mtime_nsec());
-    Ok(Some(Trace::File {
-        size,
-        seconds,
-        nanoseconds,
-    }))
+    Ok(Some(Trace::File { size, seconds, nanoseconds }))
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn remove_staging(state: &State) -> Result<()> {
@@ -301,11 +274,7 @@ mod tests {
             let root = directory.path().canonicalize().unwrap();
             let state = State::of(&root);
             drop(state.try_lock().unwrap());
-            Self {
-                directory,
-                state,
-                name: PackageName::new("tool"),
-            }
+            Self { directory, state, name: PackageName::new("tool") }
         }
 
         fn root(&self) -> PathBuf {
@@ -313,10 +282,7 @@ mod tests {
         }
 
         fn apply(&self, placements: &[Placement]) -> Result<Applied> {
-            let placements: Vec<_> = placements
-                .iter()
-                .map(|placement| (&self.name, placement))
-                .collect();
+            let placements: Vec<_> = placements.iter().map(|placement| (&self.name, placement)).collect();
             apply(&self.root(), &self.state, &placements)
         }
 
@@ -332,11 +298,7 @@ mod tests {
     }
 
     fn script(path: &str, text: &str) -> Placement {
-        Placement {
-            path: path.into(),
-            source: None,
-            content: Content::Script(text.into()),
-        }
+        Placement { path: path.into(), source: None, content: Content::Script(text.into()) }
     }
 
     #[test]
@@ -349,10 +311,7 @@ mod tests {
         };
         scene.apply(&[script("bin/tool", "#!x"), link]).unwrap();
         assert_eq!(scene.files().len(), 6, "{:?}", scene.files());
-        assert_eq!(
-            owner(&scene.state, Path::new("bin/tool")).unwrap().as_str(),
-            "tool"
-        );
+        assert_eq!(owner(&scene.state, Path::new("bin/tool")).unwrap().as_str(), "tool");
         assert!(changed(&scene.root(), &scene.state).unwrap().is_empty());
         undo(&scene.root(), &scene.state).unwrap();
         assert_eq!(scene.files(), Vec::<PathBuf>::new());
@@ -363,15 +322,9 @@ mod tests {
         let scene = Scene::new();
         scene.apply(&[script("bin/tool", "#!x")]).unwrap();
         fs_err::write(scene.root().join("bin/tool"), "mine").unwrap();
-        assert_eq!(
-            changed(&scene.root(), &scene.state).unwrap(),
-            [PathBuf::from("bin/tool")]
-        );
+        assert_eq!(changed(&scene.root(), &scene.state).unwrap(), [PathBuf::from("bin/tool")]);
         undo(&scene.root(), &scene.state).unwrap();
-        assert_eq!(
-            fs_err::read_to_string(scene.root().join("bin/tool")).unwrap(),
-            "mine"
-        );
+        assert_eq!(fs_err::read_to_string(scene.root().join("bin/tool")).unwrap(), "mine");
     }
 
     #[test]
@@ -382,10 +335,7 @@ mod tests {
         let applied = scene.apply(&[script("bin/tool", "#!x")]).unwrap();
         assert!(applied.kept.contains(Path::new("bin/tool")));
         undo(&scene.root(), &scene.state).unwrap();
-        assert_eq!(
-            fs_err::read_to_string(scene.root().join("bin/tool")).unwrap(),
-            "mine"
-        );
+        assert_eq!(fs_err::read_to_string(scene.root().join("bin/tool")).unwrap(), "mine");
     }
 
     #[test]
@@ -393,13 +343,8 @@ mod tests {
         let scene = Scene::new();
         let elsewhere = tempfile::tempdir().unwrap();
         symlink(elsewhere.path(), scene.root().join("share")).unwrap();
-        let error = scene
-            .apply(&[script("bin/tool", "#!x"), script("share/tool", "x")])
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("leads out of the environment"),
-            "{error}"
-        );
+        let error = scene.apply(&[script("bin/tool", "#!x"), script("share/tool", "x")]).unwrap_err();
+        assert!(error.to_string().contains("leads out of the environment"), "{error}");
         assert_eq!(scene.files(), [PathBuf::from("share")]);
         assert_eq!(fs_err::read_dir(elsewhere.path()).unwrap().count(), 0);
     }
@@ -407,14 +352,9 @@ mod tests {
     #[test]
     fn applying_again_replaces_what_was_applied() {
         let scene = Scene::new();
-        scene
-            .apply(&[script("bin/old", "1"), script("bin/tool", "1")])
-            .unwrap();
+        scene.apply(&[script("bin/old", "1"), script("bin/tool", "1")]).unwrap();
         scene.apply(&[script("bin/tool", "22")]).unwrap();
         assert_eq!(scene.files(), [PathBuf::from("bin"), PathBuf::from("bin/tool")]);
-        assert_eq!(
-            fs_err::read_to_string(scene.root().join("bin/tool")).unwrap(),
-            "22"
-        );
+        assert_eq!(fs_err::read_to_string(scene.root().join("bin/tool")).unwrap(), "22");
     }
 }

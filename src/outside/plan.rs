@@ -25,25 +25,14 @@ pub fn plan(archive: &Archive, layout: &Layout) -> Result<Vec<Placement>> {
     if archive.name.as_str() == "pip" {
         name_pip_after(layout.python_version, &mut entry_points);
     }
-    let commands: HashSet<&str> = entry_points
-        .iter()
-        .map(|entry_point| entry_point.name.as_str())
-        .collect();
+    let commands: HashSet<&str> = entry_points.iter().map(|entry_point| entry_point.name.as_str()).collect();
     let bin = &layout.scheme.scripts;
     for entry_point in &entry_points {
         let content = Content::Script(launcher(entry_point, &layout.python()));
-        placements.push(Placement {
-            path: bin.join(&entry_point.name),
-            source: None,
-            content,
-        });
+        placements.push(Placement { path: bin.join(&entry_point.name), source: None, content });
     }
     if let Some(data) = &archive.data {
-        let data = Data {
-            archive,
-            name: data,
-            layout,
-        };
+        let data = Data { archive, name: data, layout };
         data.check_parts()?;
         placements.extend(data.scripts(&commands)?);
         placements.extend(data.below("data", Path::new(""))?);
@@ -68,15 +57,8 @@ fn read_entry_points(archive: &Archive) -> Result<Vec<EntryPoint>> {
 /// Source: <https://github.com/pypa/pip/issues/3786>
 fn name_pip_after((major, minor): (u32, u32), entry_points: &mut Vec<EntryPoint>) {
     entry_points.retain(|entry_point| !entry_point.name.starts_with("pip3."));
-    if let Some(versioned) = entry_points
-        .iter()
-        .find(|entry_point| entry_point.name == "pip3")
-        .cloned()
-    {
-        entry_points.push(EntryPoint {
-            name: format!("pip{major}.{minor}"),
-            ..versioned
-        });
+    if let Some(versioned) = entry_points.iter().find(|entry_point| entry_point.name == "pip3").cloned() {
+        entry_points.push(EntryPoint { name: format!("pip{major}.{minor}"), ..versioned });
     }
 }
 
@@ -92,14 +74,10 @@ impl Data<'_> {
     fn check_parts(&self) -> Result<()> {
         for part in fs_err::read_dir(self.archive.root.join(self.name))? {
             let part = part?.file_name();
-            if !["data", "headers", "platlib", "purelib", "scripts"]
-                .iter()
-                .any(|known| part == *known)
-            {
-                return Err(self.refused(
-                    Path::new(&part),
-                    "it is none of data, headers, platlib, purelib, scripts",
-                ));
+            if !["data", "headers", "platlib", "purelib", "scripts"].iter().any(|known| part == *known) {
+                return Err(
+                    self.refused(Path::new(&part), "it is none of data, headers, platlib, purelib, scripts")
+                );
             }
         }
         Ok(())
@@ -113,9 +91,7 @@ impl Data<'_> {
             let Some(name) = file.to_str().filter(|_| file.components().count() == 1) else {
                 return Err(self.refused(&file, "scripts must be files, directly below it"));
             };
-            let command = [".exe", "-script.py", ".pya"]
-                .iter()
-                .find_map(|suffix| name.strip_suffix(suffix));
+            let command = [".exe", "-script.py", ".pya"].iter().find_map(|suffix| name.strip_suffix(suffix));
             if commands.contains(command.unwrap_or(name)) {
                 continue;
             }
@@ -123,10 +99,7 @@ impl Data<'_> {
             let content = if has_python_line(&from)? {
                 Content::Script(rewritten(&fs_err::read(&from)?, &self.layout.python()))
             } else {
-                Content::Copy {
-                    from,
-                    executable: true,
-                }
+                Content::Copy { from, executable: true }
             };
             placements.push(self.placement(
                 "scripts",
@@ -145,12 +118,7 @@ impl Data<'_> {
         let mut placements = Vec::new();
         for file in self.files(part)? {
             let path = destination.join(&file);
-            if self
-                .layout
-                .site_packages_names()
-                .iter()
-                .any(|name| path.starts_with(name))
-            {
+            if self.layout.site_packages_names().iter().any(|name| path.starts_with(name)) {
                 continue;
             }
             let from = self.root(part).join(&file);
@@ -181,25 +149,15 @@ impl Data<'_> {
     }
 
     fn placement(&self, part: &str, file: &Path, path: PathBuf, content: Content) -> Result<Placement> {
-        if path
-            .components()
-            .any(|component| !matches!(component, Component::Normal(_)))
-        {
+        if path.components().any(|component| !matches!(component, Component::Normal(_))) {
             return Err(self.refused(file, "it would leave the environment"));
         }
-        let command = path
-            .strip_prefix(&self.layout.scheme.scripts)
-            .ok()
-            .and_then(Path::to_str);
+        let command = path.strip_prefix(&self.layout.scheme.scripts).ok().and_then(Path::to_str);
         if command.is_some_and(entry_points::is_reserved) {
             return Err(self.refused(file, "it would replace the environment's interpreter"));
         }
         let source = Path::new(self.name).join(part).join(file);
-        Ok(Placement {
-            path,
-            source: source.to_str().map(str::to_owned),
-            content,
-        })
+        Ok(Placement { path, source: source.to_str().map(str::to_owned), content })
     }
 
     fn root(&self, part: &str) -> PathBuf {
@@ -208,16 +166,10 @@ impl Data<'_> {
 
     fn refused(&self, file: &Path, why: &str) -> Error {
         let path = self.archive.root.join(self.name).join(file);
-        Error::new(format!(
-            "{} cannot be used: {}: {why}",
-            self.archive,
-            path.display()
-        ))
+        Error::new(format!("{} cannot be used: {}: {why}", self.archive, path.display()))
     }
 }
 
 fn is_not_found(error: &walkdir::Error) -> bool {
-    error
-        .io_error()
-        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }

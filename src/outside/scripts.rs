@@ -41,18 +41,13 @@ const PYTHON_LINE: &[u8] = b"#!python";
 /// Whether a wheel's script starts with `#!python`. Only its first bytes are read: a script may be a large program.
 pub(super) fn has_python_line(script: &Path) -> Result<bool> {
     let mut start = Vec::with_capacity(PYTHON_LINE.len());
-    fs_err::File::open(script)?
-        .take(PYTHON_LINE.len() as u64)
-        .read_to_end(&mut start)?;
+    fs_err::File::open(script)?.take(PYTHON_LINE.len() as u64).read_to_end(&mut start)?;
     Ok(start == PYTHON_LINE)
 }
 
 /// A script of a wheel with its `#!python` or `#!pythonw` line made real.
 pub(super) fn rewritten(script: &[u8], python: &Path) -> Vec<u8> {
-    let end = script
-        .iter()
-        .position(|byte| matches!(byte, b'\n' | b'\r'))
-        .unwrap_or(script.len());
+    let end = script.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(script.len());
     let rest = script.get(end + 1..).unwrap_or_default();
     let mut text = shebang(python);
     text.push(b'\n');
@@ -74,12 +69,7 @@ fn shebang(python: &Path) -> Vec<u8> {
             other => quoted.push(other),
         }
     }
-    [
-        b"#!/bin/sh\n'''exec' '".as_slice(),
-        &quoted,
-        b"' \"$0\" \"$@\"\n' '''",
-    ]
-    .concat()
+    [b"#!/bin/sh\n'''exec' '".as_slice(), &quoted, b"' \"$0\" \"$@\"\n' '''"].concat()
 }
 
 #[cfg(test)]
@@ -113,12 +103,8 @@ mod tests {
 
     #[test]
     fn a_method_is_imported_by_its_class() {
-        let entry_point = EntryPoint {
-            name: "tool".into(),
-            module: "a.b".into(),
-            function: "C.run".into(),
-            gui: false,
-        };
+        let entry_point =
+            EntryPoint { name: "tool".into(), module: "a.b".into(), function: "C.run".into(), gui: false };
         let launcher = text(launcher(&entry_point, Path::new("/venv/bin/python")));
         assert!(launcher.contains("\nfrom a.b import C\n"), "{launcher}");
         assert!(launcher.ends_with("    sys.exit(C.run())\n"), "{launcher}");
@@ -127,10 +113,7 @@ mod tests {
     #[test]
     fn only_the_first_line_of_a_script_changes() {
         let python = Path::new("/v/bin/python");
-        assert_eq!(
-            rewritten(b"#!python -u\nprint()\n", python),
-            b"#!/v/bin/python\nprint()\n"
-        );
+        assert_eq!(rewritten(b"#!python -u\nprint()\n", python), b"#!/v/bin/python\nprint()\n");
         assert_eq!(rewritten(b"#!pythonw", python), b"#!/v/bin/python\n");
     }
 }

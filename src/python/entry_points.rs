@@ -41,11 +41,7 @@ pub fn parse(text: &str) -> Result<Vec<EntryPoint>> {
             _ => continue,
         };
         let script = parse_line(line, group == "gui_scripts").map_err(|reason| {
-            Error::new(format!(
-                "line {} of entry_points.txt, `{}`: {reason}",
-                index + 1,
-                line.escape_debug()
-            ))
+            Error::new(format!("line {} of entry_points.txt, `{}`: {reason}", index + 1, line.escape_debug()))
         })?;
         scripts.retain(|earlier| earlier.name != script.name);
         scripts.push(script);
@@ -60,9 +56,8 @@ fn parse_line(line: &str, gui: bool) -> Result<EntryPoint, String> {
     let name = name.trim();
     check_name(name)?;
     let (reference, _extras_or_comment) = value.split_at(value.find(['[', '#', ';']).unwrap_or(value.len()));
-    let (module, function) = reference
-        .split_once(':')
-        .ok_or("it does not say which function to call, as in `module:function`")?;
+    let (module, function) =
+        reference.split_once(':').ok_or("it does not say which function to call, as in `module:function`")?;
     Ok(EntryPoint {
         name: name.to_owned(),
         module: parse_dotted(module)?,
@@ -94,25 +89,15 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     let is_versioned = ["python3.", "pythonw3.", "pypy3."]
         .iter()
         .any(|prefix| name.strip_prefix(prefix).is_some_and(is_minor));
-    is_versioned
-        || matches!(
-            name,
-            "python" | "python3" | "pythonw" | "pypy" | "pypy2" | "pypy3" | "graalpy"
-        )
+    is_versioned || matches!(name, "python" | "python3" | "pythonw" | "pypy" | "pypy2" | "pypy3" | "graalpy")
 }
 
 /// Reads a dotted name. What is accepted here is written into a script as source.
 fn parse_dotted(name: &str) -> Result<String, String> {
     let name = name.trim();
     let is_valid = !name.is_empty()
-        && name
-            .chars()
-            .all(|character| character.is_alphanumeric() || matches!(character, '_' | '.' | '-'));
-    if is_valid {
-        Ok(name.to_owned())
-    } else {
-        Err(format!("`{name}` is no dotted name"))
-    }
+        && name.chars().all(|character| character.is_alphanumeric() || matches!(character, '_' | '.' | '-'));
+    if is_valid { Ok(name.to_owned()) } else { Err(format!("`{name}` is no dotted name")) }
 }
 
 #[cfg(test)]
@@ -120,12 +105,7 @@ mod tests {
     use super::*;
 
     fn script(name: &str, module: &str, function: &str, gui: bool) -> EntryPoint {
-        EntryPoint {
-            name: name.to_owned(),
-            module: module.to_owned(),
-            function: function.to_owned(),
-            gui,
-        }
+        EntryPoint { name: name.to_owned(), module: module.to_owned(), function: function.to_owned(), gui }
     }
 
     #[test]
@@ -159,10 +139,7 @@ mod tests {
     #[test]
     fn of_a_name_given_twice_the_last_counts() {
         let text = "[gui_scripts]\nb=gui:b\n[console_scripts]\na=one:a\nb=one:b\na=two:a\n";
-        assert_eq!(
-            parse(text).unwrap(),
-            [script("a", "two", "a", false), script("b", "gui", "b", true)]
-        );
+        assert_eq!(parse(text).unwrap(), [script("a", "two", "a", false), script("b", "gui", "b", true)]);
     }
 
     #[test]

@@ -57,12 +57,7 @@ mod tests {
 
     #[test]
     fn every_spelling_is_one_name() {
-        for spelling in [
-            "zope.interface",
-            "Zope_Interface",
-            "zope--interface",
-            "ZOPE-._interface",
-        ] {
+        for spelling in ["zope.interface", "Zope_Interface", "zope--interface", "ZOPE-._interface"] {
             assert_eq!(PackageName::new(spelling).as_str(), "zope-interface");
         }
     }

@@ -24,11 +24,7 @@ impl RecordEntry {
     /// An entry for a file with these contents.
     pub fn of(path: impl Into<String>, contents: &[u8]) -> Self {
         let digest = BASE64URL_NOPAD.encode(&Sha256::digest(contents));
-        Self {
-            path: path.into(),
-            hash: Some(format!("sha256={digest}")),
-            size: Some(contents.len() as u64),
-        }
+        Self { path: path.into(), hash: Some(format!("sha256={digest}")), size: Some(contents.len() as u64) }
     }
 }
 
@@ -38,10 +34,7 @@ impl RecordEntry {
 /// # Errors
 /// Text that is not CSV, a size that is not a number; the message names the line.
 pub fn parse(text: &str) -> Result<Vec<RecordEntry>> {
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(text.as_bytes());
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut entries = Vec::new();
     for row in reader.records() {
         let row = row.map_err(|error| Error::new("RECORD is not CSV").because(error))?;
@@ -79,16 +72,9 @@ fn parse_row(row: &StringRecord) -> Result<RecordEntry, String> {
         return Err("it has no path".to_owned());
     }
     let size = field(2)
-        .map(|size| {
-            size.parse()
-                .map_err(|_| format!("the size `{size}` is no number"))
-        })
+        .map(|size| size.parse().map_err(|_| format!("the size `{size}` is no number")))
         .transpose()?;
-    Ok(RecordEntry {
-        path: path.to_owned(),
-        hash: field(1).map(str::to_owned),
-        size,
-    })
+    Ok(RecordEntry { path: path.to_owned(), hash: field(1).map(str::to_owned), size })
 }
 
 #[cfg(test)]
@@ -96,11 +82,7 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, hash: Option<&str>, size: Option<u64>) -> RecordEntry {
-        RecordEntry {
-            path: path.to_owned(),
-            hash: hash.map(str::to_owned),
-            size,
-        }
+        RecordEntry { path: path.to_owned(), hash: hash.map(str::to_owned), size }
     }
 
     #[test]
@@ -120,10 +102,7 @@ mod tests {
     fn a_leading_slash_is_dropped_and_a_quoted_comma_kept() {
         assert_eq!(
             parse("/selenium/a.py,,\n\"a,\"\"b\"\".py\",,3\n").unwrap(),
-            [
-                entry("selenium/a.py", None, None),
-                entry("a,\"b\".py", None, Some(3)),
-            ]
+            [entry("selenium/a.py", None, None), entry("a,\"b\".py", None, Some(3)),]
         );
     }
 
@@ -148,10 +127,7 @@ mod tests {
             entry("../../../bin/b", Some("sha256=y"), Some(0)),
         ];
         let text = format(&entries);
-        assert_eq!(
-            text,
-            "../../../bin/b,sha256=y,0\n\"a,b.py\",,\nb c.py,sha256=x,1\n"
-        );
+        assert_eq!(text, "../../../bin/b,sha256=y,0\n\"a,b.py\",,\nb c.py,sha256=x,1\n");
         let mut sorted = entries.to_vec();
         sorted.sort();
         assert_eq!(parse(&text).unwrap(), sorted);

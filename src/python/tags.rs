@@ -70,20 +70,14 @@ impl Tags {
     /// Source: <https://packaging.pypa.io/en/stable/tags.html>
     pub fn new(facts: &InterpreterFacts) -> Self {
         let mut families = native_families(facts);
-        families.extend(
-            compatible_pythons(facts.version)
-                .into_iter()
-                .map(|python| (python, "none".to_owned())),
-        );
+        families
+            .extend(compatible_pythons(facts.version).into_iter().map(|python| (python, "none".to_owned())));
         let platforms = facts.system.platforms();
         let pure = pure_pythons(facts);
 
         let mut family_ranks: HashMap<String, Vec<(String, usize)>> = HashMap::new();
         for (rank, (python, abi)) in families.iter().enumerate() {
-            family_ranks
-                .entry(python.clone())
-                .or_default()
-                .push((abi.clone(), rank));
+            family_ranks.entry(python.clone()).or_default().push((abi.clone(), rank));
         }
         Self {
             family_ranks,
@@ -98,10 +92,7 @@ impl Tags {
     /// How well `wheel` fits: 0 is best, `None` is not at all.
     pub fn rank(&self, wheel: &WheelName) -> Option<usize> {
         let of_platforms = |python, abi| {
-            wheel
-                .platform
-                .iter()
-                .filter_map(move |platform| self.rank_of(python, abi, platform))
+            wheel.platform.iter().filter_map(move |platform| self.rank_of(python, abi, platform))
         };
         wheel
             .python
@@ -113,9 +104,7 @@ impl Tags {
     /// Every tag, best first, as `cp311-cp311-manylinux_2_36_x86_64`.
     pub fn iter(&self) -> impl Iterator<Item = String> + '_ {
         let native = self.families.iter().flat_map(|(python, abi)| {
-            self.platforms
-                .iter()
-                .map(move |platform| format!("{python}-{abi}-{platform}"))
+            self.platforms.iter().map(move |platform| format!("{python}-{abi}-{platform}"))
         });
         native.chain(self.pure.iter().map(|python| format!("{python}-none-any")))
     }
@@ -166,11 +155,7 @@ fn cpython_families(facts: &InterpreterFacts) -> Vec<Family> {
         .chain([stable.to_owned(), "none".to_owned()])
         .map(|abi| (python.clone(), abi))
         .collect();
-    families.extend(
-        (2..minor)
-            .rev()
-            .map(|minor| (format!("cp{major}{minor}"), stable.to_owned())),
-    );
+    families.extend((2..minor).rev().map(|minor| (format!("cp{major}{minor}"), stable.to_owned())));
     families
 }
 
@@ -192,12 +177,7 @@ fn is_free_threaded(facts: &InterpreterFacts) -> bool {
 
 /// The abi in `EXT_SUFFIX` without its platform: `.pypy310-pp73-x86_64-linux-gnu.so` has `pypy310_pp73`.
 fn generic_abis(facts: &InterpreterFacts) -> Vec<String> {
-    let parts: Vec<&str> = facts
-        .ext_suffix
-        .as_deref()
-        .unwrap_or_default()
-        .split('.')
-        .collect();
+    let parts: Vec<&str> = facts.ext_suffix.as_deref().unwrap_or_default().split('.').collect();
     let [_, soabi, _, ..] = *parts.as_slice() else {
         return cpython_abis(facts);
     };
@@ -214,11 +194,7 @@ fn generic_abis(facts: &InterpreterFacts) -> Vec<String> {
     } else {
         soabi.to_owned()
     };
-    if abi.is_empty() {
-        Vec::new()
-    } else {
-        vec![normalize(&abi)]
-    }
+    if abi.is_empty() { Vec::new() } else { vec![normalize(&abi)] }
 }
 
 fn interpreter_tag(facts: &InterpreterFacts) -> String {
@@ -294,12 +270,7 @@ mod tests {
     }
 
     fn windows(facts: InterpreterFacts) -> Tags {
-        Tags::new(&InterpreterFacts {
-            system: System::Other {
-                platform: "win-amd64".to_owned(),
-            },
-            ..facts
-        })
+        Tags::new(&InterpreterFacts { system: System::Other { platform: "win-amd64".to_owned() }, ..facts })
     }
 
     #[test]
@@ -333,10 +304,7 @@ mod tests {
     #[test]
     fn free_threading_and_debugging_change_the_abi() {
         let first = |count, facts| windows(facts).iter().take(count).collect::<Vec<_>>();
-        let threaded = InterpreterFacts {
-            gil_disabled: true,
-            ..cpython(14)
-        };
+        let threaded = InterpreterFacts { gil_disabled: true, ..cpython(14) };
         assert_eq!(
             first(4, threaded.clone()),
             [
@@ -346,17 +314,10 @@ mod tests {
                 "cp313-abi3t-win_amd64"
             ]
         );
-        let both = InterpreterFacts {
-            debug: true,
-            ..threaded
-        };
+        let both = InterpreterFacts { debug: true, ..threaded };
         assert_eq!(
             first(3, both),
-            [
-                "cp314-cp314td-win_amd64",
-                "cp314-cp314t-win_amd64",
-                "cp314-abi3t-win_amd64"
-            ]
+            ["cp314-cp314td-win_amd64", "cp314-cp314t-win_amd64", "cp314-abi3t-win_amd64"]
         );
     }
 
@@ -375,10 +336,7 @@ mod tests {
                 .take(2)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(
-            abis("pypy", ".pypy310-pp73-x86_64-linux-gnu.so"),
-            ["pp310-pypy310_pp73", "pp310-none"]
-        );
+        assert_eq!(abis("pypy", ".pypy310-pp73-x86_64-linux-gnu.so"), ["pp310-pypy310_pp73", "pp310-none"]);
         assert_eq!(
             abis("graalpy", ".graalpy-310-native-x86_64-darwin.dylib"),
             ["graalpy310-graalpy_310_native", "graalpy310-none"]
@@ -397,11 +355,8 @@ mod tests {
             ext_suffix: Some(".pypy310-pp73-x86_64-linux-gnu.so".to_owned()),
             ..cpython(10)
         };
-        let pure: Vec<String> = Tags::new(&facts)
-            .iter()
-            .filter(|tag| tag.ends_with("-any"))
-            .take(3)
-            .collect();
+        let pure: Vec<String> =
+            Tags::new(&facts).iter().filter(|tag| tag.ends_with("-any")).take(3).collect();
         assert_eq!(pure, ["pp3-none-any", "py310-none-any", "py3-none-any"]);
     }
 

@@ -54,9 +54,7 @@ impl fmt::Display for WheelName {
 }
 
 fn parse(file_name: &str) -> Result<WheelName, String> {
-    let stem = file_name
-        .strip_suffix(".whl")
-        .ok_or("it does not end in `.whl`")?;
+    let stem = file_name.strip_suffix(".whl").ok_or("it does not end in `.whl`")?;
     let parts: Vec<&str> = stem.split('-').collect();
     let (name, version, build, [python, abi, platform]) = match *parts.as_slice() {
         [name, version, python, abi, platform] => (name, version, None, [python, abi, platform]),
@@ -80,20 +78,12 @@ fn parse(file_name: &str) -> Result<WheelName, String> {
 fn parse_name(name: &str) -> Result<PackageName, String> {
     let is_valid = name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.ends_with(|last: char| last.is_ascii_alphanumeric())
-        && name
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || matches!(character, '.' | '_'));
-    if is_valid {
-        Ok(PackageName::new(name))
-    } else {
-        Err(format!("`{name}` is no name of a distribution"))
-    }
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '.' | '_'));
+    if is_valid { Ok(PackageName::new(name)) } else { Err(format!("`{name}` is no name of a distribution")) }
 }
 
 fn parse_build(build: &str) -> Result<(u64, String), String> {
-    let digits = build
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(build.len());
+    let digits = build.find(|character: char| !character.is_ascii_digit()).unwrap_or(build.len());
     let (number, rest) = build.split_at(digits);
     let number = number
         .parse()
@@ -103,17 +93,12 @@ fn parse_build(build: &str) -> Result<(u64, String), String> {
 
 fn parse_tags(kind: &str, tags: &str) -> Result<Vec<String>, String> {
     let is_valid = |tag: &str| {
-        !tag.is_empty()
-            && tag
-                .chars()
-                .all(|character| character.is_ascii_alphanumeric() || character == '_')
+        !tag.is_empty() && tag.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
     };
     if tags.split('.').all(is_valid) {
         Ok(tags.split('.').map(str::to_ascii_lowercase).collect())
     } else {
-        Err(format!(
-            "its {kind} tag `{tags}` is empty or has a foreign character"
-        ))
+        Err(format!("its {kind} tag `{tags}` is empty or has a foreign character"))
     }
 }
 
@@ -166,19 +151,13 @@ mod tests {
             ("-1.0-py3-none-any.whl", "`` is no name"),
             ("../six-1.0-py3-none-any.whl", "`../six` is no name"),
             ("six-1.0-b1-py3-none-any.whl", "build tag `b1`"),
-            (
-                "six-1.0-99999999999999999999-py3-none-any.whl",
-                "build tag `99999999999999999999`",
-            ),
+            ("six-1.0-99999999999999999999-py3-none-any.whl", "build tag `99999999999999999999`"),
             ("six-1.0-py2..py3-none-any.whl", "python tag `py2..py3`"),
             ("six-1.0-py3--any.whl", "abi tag ``"),
             ("six-1.0-py3-none-a/b.whl", "platform tag `a/b`"),
         ] {
             let message = name.parse::<WheelName>().unwrap_err().to_string();
-            assert!(
-                message.contains(part) && message.contains(name),
-                "{name}: {message}"
-            );
+            assert!(message.contains(part) && message.contains(name), "{name}: {message}");
         }
     }
 }

@@ -35,10 +35,7 @@ pub fn list(base: impl AsFd, path: &Path) -> Result<Vec<Entry>, Errno> {
             FileType::Unknown => type_by_stat(&directory, name)?,
             known => known,
         };
-        entries.push(Entry {
-            name: OsStr::from_bytes(name.to_bytes()).to_owned(),
-            file_type,
-        });
+        entries.push(Entry { name: OsStr::from_bytes(name.to_bytes()).to_owned(), file_type });
     }
     Ok(entries)
 }

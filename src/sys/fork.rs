@@ -27,9 +27,9 @@ pub fn fork() -> io::Result<Fork> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
-        child => Pid::from_raw(child)
-            .map(Fork::Parent)
-            .ok_or_else(|| io::Error::other("fork gave no process id")),
+        child => {
+            Pid::from_raw(child).map(Fork::Parent).ok_or_else(|| io::Error::other("fork gave no process id"))
+        }
     }
 }
 
@@ -38,10 +38,7 @@ pub fn fork() -> io::Result<Fork> {
 /// # Errors
 /// What close_range(2) says.
 pub fn close_all_but(kept: &[BorrowedFd]) -> io::Result<()> {
-    let mut kept: Vec<u32> = kept
-        .iter()
-        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
-        .collect();
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
     kept.sort_unstable();
     let mut first = 3;
     for last in kept.into_iter().map(Some).chain([None]) {

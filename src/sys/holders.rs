@@ -25,10 +25,7 @@ pub fn of(point: &Path) -> Vec<Holder> {
             let directory = entry.ok()?.path();
             let pid = directory.file_name()?.to_str()?.parse().ok()?;
             let what = use_of(&directory, point)?;
-            let name = fs_err::read_to_string(directory.join("comm"))
-                .unwrap_or_default()
-                .trim()
-                .to_owned();
+            let name = fs_err::read_to_string(directory.join("comm")).unwrap_or_default().trim().to_owned();
             Some(Holder { pid, name, what })
         })
         .collect();
@@ -48,10 +45,7 @@ fn use_of(process: &Path, point: &Path) -> Option<&'static str> {
     if leads_there("exe") {
         return Some("program");
     }
-    let descriptors = fs_err::read_dir(process.join("fd"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let descriptors = fs_err::read_dir(process.join("fd")).into_iter().flatten().flatten();
     if descriptors
         .into_iter()
         .any(|fd| fs_err::read_link(fd.path()).is_ok_and(|target| target.starts_with(point)))
@@ -59,11 +53,6 @@ fn use_of(process: &Path, point: &Path) -> Option<&'static str> {
         return Some("open file");
     }
     let maps = fs_err::read_to_string(process.join("maps")).unwrap_or_default();
-    let mapped = maps
-        .lines()
-        .filter_map(|line| line.find('/').map(|start| &line[start..]));
-    mapped
-        .into_iter()
-        .any(|path| Path::new(path).starts_with(point))
-        .then_some("mapped file")
+    let mapped = maps.lines().filter_map(|line| line.find('/').map(|start| &line[start..]));
+    mapped.into_iter().any(|path| Path::new(path).starts_with(point)).then_some("mapped file")
 }

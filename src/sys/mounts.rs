@@ -58,11 +58,7 @@ pub fn at(point: &Path) -> Result<Option<Mount>> {
 /// # Errors
 /// `EPERM` for an ordinary user, `EBUSY` where it is in use, `EINVAL` where nothing is mounted.
 pub fn detach(point: &Path, lazily: bool) -> Result<(), rustix::io::Errno> {
-    let flags = if lazily {
-        UnmountFlags::DETACH
-    } else {
-        UnmountFlags::empty()
-    };
+    let flags = if lazily { UnmountFlags::DETACH } else { UnmountFlags::empty() };
     unmount(point, flags | UnmountFlags::NOFOLLOW)
 }
 
@@ -83,14 +79,8 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let mut after_dash = fields.skip_while(|field| *field != b"-").skip(1);
     let file_system_type = String::from_utf8_lossy(after_dash.next()?).into_owned();
     let options = String::from_utf8_lossy(after_dash.nth(1)?).into_owned();
-    let user = options
-        .split(',')
-        .find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-    Some(Mount {
-        point,
-        file_system_type,
-        user,
-    })
+    let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
+    Some(Mount { point, file_system_type, user })
 }
 
 /// The kernel writes space, tab, newline and backslash as `\` and three octal digits.
@@ -99,15 +89,13 @@ fn unescape(field: &[u8]) -> PathBuf {
     let mut rest = field;
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
-        if let (b'\\', Some((digits, after))) = (byte, after.split_at_checked(3)) {
-            if let Some(byte) = std::str::from_utf8(digits)
-                .ok()
-                .and_then(|text| u8::from_str_radix(text, 8).ok())
-            {
-                path.push(byte);
-                rest = after;
-                continue;
-            }
+        if let (b'\\', Some((digits, after))) = (byte, after.split_at_checked(3))
+            && let Some(byte) =
+                std::str::from_utf8(digits).ok().and_then(|text| u8::from_str_radix(text, 8).ok())
+        {
+            path.push(byte);
+            rest = after;
+            continue;
         }
         path.push(byte);
     }
@@ -122,10 +110,7 @@ mod tests {
     fn a_line_of_the_mount_table_is_read() {
         let line = br"402 30 0:61 / /home/ann/my\040venv/lib/python3.11/site-packages ro,nosuid,nodev - fuse.sitefs sitefs ro,user_id=1000,group_id=1000";
         let mount = parse(line).unwrap();
-        assert_eq!(
-            mount.point,
-            Path::new("/home/ann/my venv/lib/python3.11/site-packages")
-        );
+        assert_eq!(mount.point, Path::new("/home/ann/my venv/lib/python3.11/site-packages"));
         assert!(mount.is_ours());
         assert_eq!(mount.user, Some(1000));
     }

@@ -137,17 +137,8 @@ fn identity(real: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(FORMAT);
     hash.update(real.as_os_str().as_bytes());
-    hash.update(format!(
-        "\0{} {}.{:09}",
-        metadata.size(),
-        metadata.mtime(),
-        metadata.mtime_nsec()
-    ));
-    for file in [
-        "/proc/sys/kernel/osrelease",
-        "/proc/sys/kernel/version",
-        "/etc/os-release",
-    ] {
+    hash.update(format!("\0{} {}.{:09}", metadata.size(), metadata.mtime(), metadata.mtime_nsec()));
+    for file in ["/proc/sys/kernel/osrelease", "/proc/sys/kernel/version", "/etc/os-release"] {
         hash.update([0]);
         hash.update(fs_err::read(file).unwrap_or_default());
     }
@@ -155,11 +146,7 @@ fn identity(real: &Path) -> Result<String> {
 }
 
 fn user_folder() -> Option<PathBuf> {
-    let folder = |variable| {
-        env::var_os(variable)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let folder = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
     Some(cache.join("sitefs/interpreters"))
 }
@@ -186,10 +173,7 @@ fn ask(python: &Path) -> Result<Answer> {
     let output = run(python).context(|| format!("the interpreter {name} does not start"))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let reason = stderr
-            .lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or("it printed no error");
+        let reason = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it printed no error");
         return Err(Error::new(format!(
             "the interpreter {name} failed with {}: {}",
             output.status,
@@ -203,9 +187,7 @@ fn ask(python: &Path) -> Result<Answer> {
 /// `site` (`-S`) no `.pth` file and no `sitecustomize` runs. Writes no bytecode.
 fn run(python: &Path) -> io::Result<Output> {
     let mut command = Command::new(python);
-    command
-        .args(["-I", "-S", "-B", "-c", SCRIPT])
-        .stdin(Stdio::null());
+    command.args(["-I", "-S", "-B", "-c", SCRIPT]).stdin(Stdio::null());
     // sysconfig reads some of its variables in isolated mode, too.
     for (variable, _) in env::vars_os().filter(|(variable, _)| is_read_by_python(variable)) {
         command.env_remove(variable);
@@ -229,22 +211,13 @@ fn parse(text: &[u8]) -> Result<Answer> {
     let (major, minor) = answer.facts.version;
     if answer.facts.version < OLDEST_VERSION {
         let (oldest_major, oldest_minor) = OLDEST_VERSION;
-        return Err(
-            Error::new(format!("it is Python {major}.{minor}")).with_help(format!(
-                "Make the environment again with Python {oldest_major}.{oldest_minor} or newer"
-            )),
-        );
+        return Err(Error::new(format!("it is Python {major}.{minor}")).with_help(format!(
+            "Make the environment again with Python {oldest_major}.{oldest_minor} or newer"
+        )));
     }
-    let Scheme {
-        purelib,
-        platlib,
-        scripts,
-        headers,
-    } = &answer.scheme;
+    let Scheme { purelib, platlib, scripts, headers } = &answer.scheme;
     for path in [purelib, platlib, scripts, headers] {
-        let is_inside = path
-            .components()
-            .all(|component| matches!(component, Component::Normal(_)));
+        let is_inside = path.components().all(|component| matches!(component, Component::Normal(_)));
         if !is_inside || path.as_os_str().is_empty() {
             return Err(Error::new(format!(
                 "its scheme has `{}`, which is outside the environment",
@@ -287,9 +260,7 @@ mod tests {
 
     impl Fake {
         fn new(script: &str) -> Self {
-            let fake = Self {
-                root: tempfile::tempdir().unwrap(),
-            };
+            let fake = Self { root: tempfile::tempdir().unwrap() };
             fs_err::create_dir_all(fake.venv().join("bin")).unwrap();
             fs_err::write(fake.root.path().join("answer"), ANSWER).unwrap();
             fake.write_python(script);
@@ -339,9 +310,7 @@ mod tests {
 
         fn remembered_file(&self) -> PathBuf {
             let files: Vec<_> = fs_err::read_dir(self.folder()).unwrap().collect();
-            let [Ok(file)] = files.as_slice() else {
-                panic!("one file expected: {files:?}")
-            };
+            let [Ok(file)] = files.as_slice() else { panic!("one file expected: {files:?}") };
             file.path()
         }
     }
@@ -353,10 +322,7 @@ mod tests {
             let interpreter = fake.interpreter().unwrap();
             assert_eq!(interpreter.version, (3, 11));
             assert_eq!(interpreter.implementation, "cpython");
-            assert_eq!(
-                interpreter.scheme.platlib,
-                Path::new("lib64/python3.11/site-packages")
-            );
+            assert_eq!(interpreter.scheme.platlib, Path::new("lib64/python3.11/site-packages"));
             assert_eq!(interpreter.markers.python_full_version().string, "3.11.7");
             let best = interpreter.tags.iter().next();
             assert_eq!(best.as_deref(), Some("cp311-cp311-linux_x86_64"));
@@ -428,10 +394,7 @@ mod tests {
             ),
             (Fake::new("exit 1"), "exit status: 1: it printed no error"),
             (Fake::new("kill -9 $$"), "failed with signal: 9"),
-            (
-                Fake::new("echo hello"),
-                r"does not answer as Python does: it printed `hello\n`",
-            ),
+            (Fake::new("echo hello"), r"does not answer as Python does: it printed `hello\n`"),
             (Fake::new(""), "it printed ``"),
             (
                 Fake::new(r#"sed 's|"bin"|"/usr/bin"|' "$ROOT/answer""#),
@@ -441,10 +404,7 @@ mod tests {
             let error = fake.error();
             let message = error.to_string();
             let python = fake.python();
-            assert!(
-                message.contains(reason) && message.contains(&*python.to_string_lossy()),
-                "{message}"
-            );
+            assert!(message.contains(reason) && message.contains(&*python.to_string_lossy()), "{message}");
             let help = error.help().unwrap();
             assert!(help.contains(&*fake.venv().to_string_lossy()), "{help}");
             assert!(!fake.folder().exists(), "nothing may be remembered: {message}");

@@ -35,11 +35,7 @@ impl Layout {
                 .with_help(format!("ln -s lib {}", root.join("lib64").display())));
             }
         }
-        Ok(Self {
-            root,
-            scheme,
-            python_version,
-        })
+        Ok(Self { root, scheme, python_version })
     }
 
     /// The interpreter, as commands name it in their first line.
@@ -56,21 +52,13 @@ impl Layout {
     pub fn site_packages_names(&self) -> [PathBuf; 3] {
         let mut components = self.scheme.purelib.components();
         components.next();
-        [
-            self.scheme.purelib.clone(),
-            self.scheme.platlib.clone(),
-            Path::new("lib64").join(components),
-        ]
+        [self.scheme.purelib.clone(), self.scheme.platlib.clone(), Path::new("lib64").join(components)]
     }
 
     /// A path relative to the environment as RECORD writes it: relative to site-packages.
     pub fn in_record(&self, path: &Path) -> String {
-        let depth = self
-            .scheme
-            .purelib
-            .components()
-            .filter(|part| matches!(part, Component::Normal(_)))
-            .count();
+        let depth =
+            self.scheme.purelib.components().filter(|part| matches!(part, Component::Normal(_))).count();
         format!("{}{}", "../".repeat(depth), path.to_string_lossy())
     }
 }
@@ -92,18 +80,11 @@ mod tests {
 
     #[test]
     fn record_names_what_is_outside_by_climbing_out() {
-        assert_eq!(
-            layout().in_record(Path::new("bin/jupyter")),
-            "../../../bin/jupyter"
-        );
+        assert_eq!(layout().in_record(Path::new("bin/jupyter")), "../../../bin/jupyter");
     }
 
     #[test]
     fn lib64_is_another_name_of_lib() {
-        assert!(
-            layout()
-                .site_packages_names()
-                .contains(&PathBuf::from("lib64/python3.11/site-packages"))
-        );
+        assert!(layout().site_packages_names().contains(&PathBuf::from("lib64/python3.11/site-packages")));
     }
 }

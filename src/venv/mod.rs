@@ -32,22 +32,12 @@ impl Venv {
         if root.join("pyvenv.cfg").is_file() {
             return Ok(Self { root });
         }
-        let error = Error::new(format!(
-            "{} is not a virtual environment: it has no pyvenv.cfg",
-            path.display()
-        ));
-        Err(
-            match root
-                .ancestors()
-                .skip(1)
-                .find(|parent| parent.join("pyvenv.cfg").is_file())
-            {
-                Some(parent) => error.with_help(format!("did you mean {}?", parent.display())),
-                None => {
-                    error.with_help("make one with `python -m venv`, or give a new directory and --python")
-                }
-            },
-        )
+        let error =
+            Error::new(format!("{} is not a virtual environment: it has no pyvenv.cfg", path.display()));
+        Err(match root.ancestors().skip(1).find(|parent| parent.join("pyvenv.cfg").is_file()) {
+            Some(parent) => error.with_help(format!("did you mean {}?", parent.display())),
+            None => error.with_help("make one with `python -m venv`, or give a new directory and --python"),
+        })
     }
 
     /// Makes a new, empty environment with `python -m venv`.
@@ -64,17 +54,10 @@ impl Venv {
         if output.status.success() {
             return Self::open(path);
         }
-        let said = String::from_utf8_lossy(if output.stderr.is_empty() {
-            &output.stdout
-        } else {
-            &output.stderr
-        });
+        let said =
+            String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
         let last = said.trim().lines().last().unwrap_or("it said nothing").to_owned();
-        Err(Error::new(format!(
-            "{python} -m venv {} ended with {}: {last}",
-            path.display(),
-            output.status
-        )))
+        Err(Error::new(format!("{python} -m venv {} ended with {}: {last}", path.display(), output.status)))
     }
 
     /// The directory: absolute, without links in it.

@@ -68,9 +68,7 @@ impl AsFd for StateLock {
 impl State {
     /// The state of the environment at `root`; nothing is made yet.
     pub fn of(root: &Path) -> Self {
-        Self {
-            directory: root.join(".sitefs"),
-        }
+        Self { directory: root.join(".sitefs") }
     }
 
     /// Takes the lock if it is free. The server holds it as long as it lives.
@@ -80,12 +78,8 @@ impl State {
     pub fn try_lock(&self) -> Result<Option<StateLock>> {
         fs_err::create_dir_all(&self.directory).context(|| "the environment cannot be changed".to_owned())?;
         let path = self.directory.join("lock");
-        let file = fs_err::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)?
-            .into_file();
+        let file =
+            fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?.into_file();
         match file.try_lock() {
             Ok(()) => Ok(Some(StateLock { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -107,10 +101,8 @@ impl State {
             }
             if started.elapsed() > PATIENCE {
                 let path = self.directory.join("lock");
-                return Err(
-                    Error::new(format!("another sitefs process holds {}", path.display()))
-                        .with_help("wait for it to end; `fuser -v` or `lslocks` names it"),
-                );
+                return Err(Error::new(format!("another sitefs process holds {}", path.display()))
+                    .with_help("wait for it to end; `fuser -v` or `lslocks` names it"));
             }
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -28,22 +28,15 @@ pub fn clashes(distributions: &[Distribution]) -> Result<Vec<Clash>> {
     let mut seen: HashMap<PathBuf, (&Distribution, PathBuf)> = HashMap::new();
     let mut clashes = Vec::new();
     for distribution in distributions {
-        let data = distribution
-            .archive
-            .data
-            .as_ref()
-            .map(|data| distribution.archive.root.join(data));
+        let data = distribution.archive.data.as_ref().map(|data| distribution.archive.root.join(data));
         for layer in &distribution.layers {
             let walk = WalkDir::new(layer).sort_by_file_name().into_iter();
             for entry in
                 walk.filter_entry(|entry| data.as_deref() != Some(entry.path()) || entry.depth() == 0)
             {
                 let entry = entry.map_err(std::io::Error::from)?;
-                let Some(path) = entry
-                    .path()
-                    .strip_prefix(layer)
-                    .ok()
-                    .filter(|_| !entry.file_type().is_dir())
+                let Some(path) =
+                    entry.path().strip_prefix(layer).ok().filter(|_| !entry.file_type().is_dir())
                 else {
                     continue;
                 };

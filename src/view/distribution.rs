@@ -34,29 +34,16 @@ impl Distribution {
         let mut layers = vec![archive.root.clone()];
         if let Some(data) = &archive.data {
             let data = archive.root.join(data);
-            layers.extend(
-                layer_prefixes(layout)
-                    .map(|prefix| data.join(prefix))
-                    .filter(|path| path.is_dir()),
-            );
+            layers
+                .extend(layer_prefixes(layout).map(|prefix| data.join(prefix)).filter(|path| path.is_dir()));
         }
-        let mut added = vec![
-            ("INSTALLER".to_owned(), b"sitefs".to_vec()),
-            ("REQUESTED".to_owned(), Vec::new()),
-        ];
+        let mut added =
+            vec![("INSTALLER".to_owned(), b"sitefs".to_vec()), ("REQUESTED".to_owned(), Vec::new())];
         added.extend(
-            archive
-                .direct_url
-                .iter()
-                .map(|text| ("direct_url.json".to_owned(), text.clone().into_bytes())),
+            archive.direct_url.iter().map(|text| ("direct_url.json".to_owned(), text.clone().into_bytes())),
         );
         added.extend(archive.generated.iter().cloned());
-        Self {
-            archive,
-            placements,
-            layers,
-            added,
-        }
+        Self { archive, placements, layers, added }
     }
 }
 
@@ -66,10 +53,7 @@ impl Distribution {
 /// The directory cannot be listed.
 pub fn installed(upper: impl AsFd) -> Result<Vec<PackageName>> {
     let entries = directory::list(upper, Path::new(".")).map_err(std::io::Error::from)?;
-    Ok(entries
-        .iter()
-        .filter_map(|entry| installed_name(&entry.name))
-        .collect())
+    Ok(entries.iter().filter_map(|entry| installed_name(&entry.name)).collect())
 }
 
 /// `name-version.dist-info`, or the older `name-version-py3.11.egg-info`.
@@ -90,10 +74,7 @@ mod tests {
     fn an_installed_distribution_is_known_by_its_directory() {
         let name =
             |file_name: &str| installed_name(OsStr::new(file_name)).map(|name| name.as_str().to_owned());
-        assert_eq!(
-            name("zope.interface-7.2.dist-info").as_deref(),
-            Some("zope-interface")
-        );
+        assert_eq!(name("zope.interface-7.2.dist-info").as_deref(), Some("zope-interface"));
         assert_eq!(name("PyYAML-6.0-py3.11.egg-info").as_deref(), Some("pyyaml"));
         assert_eq!(name("six.py"), None);
         assert_eq!(name("dist-info"), None);

@@ -36,11 +36,9 @@ impl Distribution {
     pub(super) fn generate(&self, file: Generated, layout: &Layout) -> Result<Vec<u8>> {
         match file {
             Generated::Record => self.record(layout).map(String::into_bytes),
-            Generated::Added(number) => Ok(self
-                .added
-                .get(number)
-                .map(|(_, bytes)| bytes.clone())
-                .unwrap_or_default()),
+            Generated::Added(number) => {
+                Ok(self.added.get(number).map(|(_, bytes)| bytes.clone()).unwrap_or_default())
+            }
         }
     }
 
@@ -71,11 +69,7 @@ impl Distribution {
                 _ => None,
             }
         }));
-        entries.extend(
-            added
-                .into_iter()
-                .map(|(path, bytes)| RecordEntry::of(path, bytes)),
-        );
+        entries.extend(added.into_iter().map(|(path, bytes)| RecordEntry::of(path, bytes)));
         Ok(record::format(&entries))
     }
 
@@ -87,11 +81,7 @@ impl Distribution {
                 let path = layout.in_record(&placement.path);
                 let entry = match &placement.content {
                     Content::Script(text) => RecordEntry::of(path, text),
-                    _ => RecordEntry {
-                        path,
-                        hash: None,
-                        size: None,
-                    },
+                    _ => RecordEntry { path, hash: None, size: None },
                 };
                 Some((placement.source.as_deref()?, entry))
             })
@@ -108,26 +98,16 @@ impl Distribution {
         let Some(data) = &self.archive.data else {
             return Some(entry);
         };
-        let Some(in_data) = entry
-            .path
-            .strip_prefix(data.as_str())
-            .and_then(|path| path.strip_prefix('/'))
+        let Some(in_data) = entry.path.strip_prefix(data.as_str()).and_then(|path| path.strip_prefix('/'))
         else {
             return Some(entry);
         };
         match placed.get(entry.path.as_str()) {
             Some(to) if to.hash.is_some() => Some(to.clone()),
-            Some(to) => Some(RecordEntry {
-                path: to.path.clone(),
-                ..entry
-            }),
+            Some(to) => Some(RecordEntry { path: to.path.clone(), ..entry }),
             None => {
-                let path = layer_prefixes(layout).find_map(|prefix| {
-                    in_data
-                        .strip_prefix(&prefix)?
-                        .strip_prefix('/')
-                        .map(str::to_owned)
-                })?;
+                let path = layer_prefixes(layout)
+                    .find_map(|prefix| in_data.strip_prefix(&prefix)?.strip_prefix('/').map(str::to_owned))?;
                 Some(RecordEntry { path, ..entry })
             }
         }
@@ -136,10 +116,7 @@ impl Distribution {
 
 /// The directories of `.data` whose files belong in site-packages.
 pub(super) fn layer_prefixes(layout: &Layout) -> impl Iterator<Item = String> {
-    let in_data = layout
-        .site_packages_names()
-        .map(|name| Path::new("data").join(name).to_string_lossy().into_owned());
-    ["purelib".to_owned(), "platlib".to_owned()]
-        .into_iter()
-        .chain(in_data)
+    let in_data =
+        layout.site_packages_names().map(|name| Path::new("data").join(name).to_string_lossy().into_owned());
+    ["purelib".to_owned(), "platlib".to_owned()].into_iter().chain(in_data)
 }

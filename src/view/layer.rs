@@ -19,32 +19,28 @@ pub struct LayerId(pub u32);
 pub struct Layer {
     directory: Option<OwnedFd>,
     root: PathBuf,
+    top_level: Option<Vec<Entry>>,
 }
 
 impl Layer {
     /// The tree below an absolute path.
     pub fn at(root: PathBuf) -> Self {
-        Self {
-            directory: None,
-            root,
-        }
+        Self { directory: None, root, top_level: None }
+    }
+
+    /// The tree below an absolute path, whose entries are known already.
+    pub fn listed(root: PathBuf, top_level: Vec<Entry>) -> Self {
+        Self { directory: None, root, top_level: Some(top_level) }
     }
 
     /// The tree below an open directory, which stays reachable when a mount covers it.
     pub fn below(directory: OwnedFd) -> Self {
-        Self {
-            directory: Some(directory),
-            root: PathBuf::new(),
-        }
+        Self { directory: Some(directory), root: PathBuf::new(), top_level: None }
     }
 
     /// The path of an entry, for layers that have one: absolute.
     pub fn path(&self, relative: &Path) -> PathBuf {
-        if relative.as_os_str().is_empty() {
-            self.root.clone()
-        } else {
-            self.root.join(relative)
-        }
+        if relative.as_os_str().is_empty() { self.root.clone() } else { self.root.join(relative) }
     }
 
     /// The length in bytes of [`Layer::path`], without making it.
@@ -57,7 +53,10 @@ impl Layer {
     /// # Errors
     /// As [`directory::list`].
     pub fn list(&self, relative: &Path) -> Result<Vec<Entry>, Errno> {
-        directory::list(self.base(), &self.below_base(relative))
+        match &self.top_level {
+            Some(entries) if relative.as_os_str().is_empty() => Ok(entries.clone()),
+            _ => directory::list(self.base(), &self.below_base(relative)),
+        }
     }
 
     /// An entry's attributes, links not followed.
@@ -65,7 +64,7 @@ impl Layer {
     /// # Errors
     /// What stat(2) says.
     pub fn stat(&self, relative: &Path) -> Result<Stat, Errno> {
-        statat(self.base(), &self.below_base(relative), AtFlags::SYMLINK_NOFOLLOW)
+        statat(self.base(), self.below_base(relative), AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// A link's target.
@@ -73,7 +72,7 @@ impl Layer {
     /// # Errors
     /// What readlink(2) says.
     pub fn read_link(&self, relative: &Path) -> Result<OsString, Errno> {
-        let target = readlinkat(self.base(), &self.below_base(relative), Vec::new())?;
+        let target = readlinkat(self.base(), self.below_base(relative), Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()))
     }
 
@@ -83,7 +82,7 @@ impl Layer {
     /// What open(2) and pread(2) say.
     pub fn read(&self, relative: &Path, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(self.base(), &self.below_base(relative), flags, Mode::empty())?;
+        let file = openat(self.base(), self.below_base(relative), flags, Mode::empty())?;
         let mut data = vec![0; size];
         let mut filled = 0;
         while let Some(space) = data.get_mut(filled..).filter(|space| !space.is_empty()) {
@@ -105,7 +104,7 @@ impl Layer {
     pub fn space(&self) -> Result<StatVfs, Errno> {
         let directory = openat(
             self.base(),
-            &self.below_base(Path::new("")),
+            self.below_base(Path::new("")),
             OFlags::PATH | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
@@ -119,10 +118,6 @@ impl Layer {
 
     fn below_base(&self, relative: &Path) -> PathBuf {
         let path = self.path(relative);
-        if path.as_os_str().is_empty() {
-            PathBuf::from(".")
-        } else {
-            path
-        }
+        if path.as_os_str().is_empty() { PathBuf::from(".") } else { path }
     }
 }

@@ -44,45 +44,27 @@ mod tests {
     use super::*;
 
     fn directory(name: &str) -> Entry {
-        Entry {
-            name: name.into(),
-            file_type: FileType::Directory,
-        }
+        Entry { name: name.into(), file_type: FileType::Directory }
     }
 
     fn file(name: &str) -> Entry {
-        Entry {
-            name: name.into(),
-            file_type: FileType::RegularFile,
-        }
+        Entry { name: name.into(), file_type: FileType::RegularFile }
     }
 
     fn merged(listings: Vec<Vec<Entry>>) -> Vec<(String, Merged)> {
         let listings = (0u32..).map(LayerId).zip(listings).collect();
-        merge(listings)
-            .into_iter()
-            .map(|(name, entry)| (name.into_string().unwrap(), entry))
-            .collect()
+        merge(listings).into_iter().map(|(name, entry)| (name.into_string().unwrap(), entry)).collect()
     }
 
     #[test]
     fn directories_of_one_name_become_one() {
-        let entries = merged(vec![
-            vec![directory("google")],
-            vec![file("six.py")],
-            vec![directory("google")],
-        ]);
+        let entries =
+            merged(vec![vec![directory("google")], vec![file("six.py")], vec![directory("google")]]);
         assert_eq!(
             entries,
             [
-                (
-                    "google".to_owned(),
-                    Merged::Directory(vec![LayerId(0), LayerId(2)])
-                ),
-                (
-                    "six.py".to_owned(),
-                    Merged::Leaf(LayerId(1), FileType::RegularFile)
-                ),
+                ("google".to_owned(), Merged::Directory(vec![LayerId(0), LayerId(2)])),
+                ("six.py".to_owned(), Merged::Leaf(LayerId(1), FileType::RegularFile)),
             ]
         );
     }
@@ -90,19 +72,13 @@ mod tests {
     #[test]
     fn of_two_leaves_the_later_wins() {
         let entries = merged(vec![vec![file("a")], vec![file("a")]]);
-        assert_eq!(
-            entries,
-            [("a".to_owned(), Merged::Leaf(LayerId(1), FileType::RegularFile))]
-        );
+        assert_eq!(entries, [("a".to_owned(), Merged::Leaf(LayerId(1), FileType::RegularFile))]);
     }
 
     #[test]
     fn a_leaf_hides_the_directories_below_it() {
         let entries = merged(vec![vec![directory("a")], vec![file("a")]]);
-        assert_eq!(
-            entries,
-            [("a".to_owned(), Merged::Leaf(LayerId(1), FileType::RegularFile))]
-        );
+        assert_eq!(entries, [("a".to_owned(), Merged::Leaf(LayerId(1), FileType::RegularFile))]);
     }
 
     #[test]

@@ -45,10 +45,7 @@ pub struct Failure {
 
 impl Failure {
     fn new(errno: Errno, path: &Path) -> Self {
-        Self {
-            errno,
-            reason: format!("{}: {errno}", path.display()),
-        }
+        Self { errno, reason: format!("{}: {errno}", path.display()) }
     }
 }
 
@@ -91,12 +88,18 @@ impl View {
     /// # Errors
     /// The upper cannot be looked at.
     pub fn new(distributions: Vec<Distribution>, upper: OwnedFd, layout: Layout) -> Result<Self> {
-        let owner = rustix::fs::fstat(&upper)
-            .map(|stat| (stat.st_uid, stat.st_gid))
-            .map_err(std::io::Error::from)?;
+        let owner =
+            rustix::fs::fstat(&upper).map(|stat| (stat.st_uid, stat.st_gid)).map_err(std::io::Error::from)?;
         let mut layers = Vec::new();
         for distribution in &distributions {
-            layers.extend(distribution.layers.iter().cloned().map(Layer::at));
+            let archive = &distribution.archive;
+            layers.extend(distribution.layers.iter().map(|layer| {
+                if *layer == archive.root {
+                    Layer::listed(layer.clone(), archive.top_level.clone())
+                } else {
+                    Layer::at(layer.clone())
+                }
+            }));
         }
         let upper_id = LayerId(u32::try_from(layers.len()).unwrap_or(u32::MAX));
         layers.push(Layer::below(upper));
@@ -166,10 +169,7 @@ impl View {
 
     /// The directory that a directory is in; the root is in itself.
     pub fn parent(&self, node: NodeId) -> NodeId {
-        self.nodes
-            .read()
-            .get(node)
-            .map_or(NodeId::ROOT, |node| node.parent)
+        self.nodes.read().get(node).map_or(NodeId::ROOT, |node| node.parent)
     }
 
     /// A link's target: for a leaf of an archive, the absolute path of the archive's file.
@@ -180,10 +180,9 @@ impl View {
         let (origin, path) = self.origin(node)?;
         match origin {
             Origin::Archive(layer) => Ok(self.layer(layer)?.path(&path).into_os_string()),
-            Origin::Upper => self
-                .layer(self.upper)?
-                .read_link(&path)
-                .map_err(|errno| Failure::new(errno, &path)),
+            Origin::Upper => {
+                self.layer(self.upper)?.read_link(&path).map_err(|errno| Failure::new(errno, &path))
+            }
             _ => Err(Failure::new(Errno::INVAL, &path)),
         }
     }
@@ -195,10 +194,9 @@ impl View {
     pub fn read(&self, node: NodeId, offset: u64, size: usize) -> Result<Vec<u8>, Failure> {
         let (origin, path) = self.origin(node)?;
         match origin {
-            Origin::Upper => self
-                .layer(self.upper)?
-                .read(&path, offset, size)
-                .map_err(|errno| Failure::new(errno, &path)),
+            Origin::Upper => {
+                self.layer(self.upper)?.read(&path, offset, size).map_err(|errno| Failure::new(errno, &path))
+            }
             Origin::Generated(distribution, file) => {
                 let bytes = self.generate(distribution, file)?;
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
@@ -219,9 +217,7 @@ impl View {
     /// # Errors
     /// What fstatvfs(2) says.
     pub fn space(&self) -> Result<StatVfs, Failure> {
-        self.layer(self.upper)?
-            .space()
-            .map_err(|errno| Failure::new(errno, &self.layout.site_packages()))
+        self.layer(self.upper)?.space().map_err(|errno| Failure::new(errno, &self.layout.site_packages()))
     }
 
     /// Lists and merges a directory, the first time. Others may look meanwhile; who is first has its result kept.
@@ -230,21 +226,12 @@ impl View {
             let nodes = self.nodes.read();
             let path = nodes.path(directory);
             match nodes.get(directory) {
-                Some(Node {
-                    origin:
-                        nodes::Stored::Directory {
-                            children: Some(_), ..
-                        },
-                    ..
-                }) => return Ok(()),
-                Some(Node {
-                    origin:
-                        nodes::Stored::Directory {
-                            layers,
-                            children: None,
-                        },
-                    ..
-                }) => (layers.clone(), path),
+                Some(Node { origin: nodes::Stored::Directory { children: Some(_), .. }, .. }) => {
+                    return Ok(());
+                }
+                Some(Node { origin: nodes::Stored::Directory { layers, children: None }, .. }) => {
+                    (layers.clone(), path)
+                }
                 Some(_) => return Err(Failure::new(Errno::NOTDIR, &path)),
                 None => return Err(Failure::new(Errno::NOENT, &path)),
             }
@@ -262,29 +249,20 @@ impl View {
             // import as an empty namespace package.
             let mut listing = layer.list(path).map_err(|errno| Failure {
                 errno: Errno::IO,
-                reason: format!(
-                    "{} cannot be listed any more: {errno}",
-                    layer.path(path).display()
-                ),
+                reason: format!("{} cannot be listed any more: {errno}", layer.path(path).display()),
             })?;
             if path.as_os_str().is_empty() {
                 listing.retain(|listed| !self.is_data_directory(id, &listed.name));
             }
             listings.push((id, listing));
         }
-        let mut children: Vec<Child> = merge(listings)
-            .into_iter()
-            .map(|(name, entry)| self.child(name, entry))
-            .collect();
+        let mut children: Vec<Child> =
+            merge(listings).into_iter().map(|(name, entry)| self.child(name, entry)).collect();
         if let Some((index, distribution)) = self.dist_info(path) {
             children.retain(|child| !distribution.generated().any(|(name, _)| child.name == name));
             children.extend(distribution.generated().map(|(name, file)| Child {
                 name: name.into(),
-                origin: nodes::Stored::Generated {
-                    distribution: index,
-                    file,
-                    size: None,
-                },
+                origin: nodes::Stored::Generated { distribution: index, file, size: None },
                 file_type: FileType::RegularFile,
             }));
             children.sort_by(|left, right| left.name.cmp(&right.name));
@@ -294,34 +272,23 @@ impl View {
 
     fn child(&self, name: OsString, entry: Merged) -> Child {
         let (origin, file_type) = match entry {
-            Merged::Directory(layers) => (
-                nodes::Stored::Directory {
-                    layers: layers.into(),
-                    children: None,
-                },
-                FileType::Directory,
-            ),
+            Merged::Directory(layers) => {
+                (nodes::Stored::Directory { layers: layers.into(), children: None }, FileType::Directory)
+            }
             Merged::Leaf(layer, file_type) if layer == self.upper => (nodes::Stored::Upper, file_type),
             Merged::Leaf(layer, _) => (nodes::Stored::Archive(layer), FileType::Symlink),
         };
-        Child {
-            name,
-            origin,
-            file_type,
-        }
+        Child { name, origin, file_type }
     }
 
     /// Whether a name at the root of an archive is the `.data` directory whose parts are layers of their own.
     fn is_data_directory(&self, layer: LayerId, name: &OsStr) -> bool {
         layer != self.upper
             && name.as_encoded_bytes().ends_with(b".data")
-            && self.distributions.iter().any(|distribution| {
-                distribution
-                    .archive
-                    .data
-                    .as_deref()
-                    .is_some_and(|data| name == data)
-            })
+            && self
+                .distributions
+                .iter()
+                .any(|distribution| distribution.archive.data.as_deref().is_some_and(|data| name == data))
     }
 
     fn dist_info(&self, path: &Path) -> Option<(usize, &Distribution)> {
@@ -344,17 +311,10 @@ impl View {
     }
 
     fn generate(&self, distribution: usize, file: Generated) -> Result<Vec<u8>, Failure> {
-        let broken = |reason: String| Failure {
-            errno: Errno::IO,
-            reason,
-        };
-        let distribution = self
-            .distributions
-            .get(distribution)
-            .ok_or_else(|| broken("no such distribution".into()))?;
-        distribution
-            .generate(file, &self.layout)
-            .map_err(|error| broken(error.to_string()))
+        let broken = |reason: String| Failure { errno: Errno::IO, reason };
+        let distribution =
+            self.distributions.get(distribution).ok_or_else(|| broken("no such distribution".into()))?;
+        distribution.generate(file, &self.layout).map_err(|error| broken(error.to_string()))
     }
 
     fn generated_size(&self, node: NodeId, distribution: usize, file: Generated) -> Result<usize, Failure> {
@@ -367,10 +327,7 @@ impl View {
     }
 
     fn upper_attributes(&self, node: NodeId, path: &Path) -> Result<Attributes, Failure> {
-        let stat: Stat = self
-            .layer(self.upper)?
-            .stat(path)
-            .map_err(|errno| Failure::new(errno, path))?;
+        let stat: Stat = self.layer(self.upper)?.stat(path).map_err(|errno| Failure::new(errno, path))?;
         Ok(Attributes {
             node,
             file_type: FileType::from_raw_mode(stat.st_mode),
@@ -385,15 +342,7 @@ impl View {
     /// What is not in the upper looks as if it was made when the view was, by the owner of site-packages.
     fn attributes_of(&self, node: NodeId, file_type: FileType, mode: u16, size: usize) -> Attributes {
         let (user, group) = self.owner;
-        Attributes {
-            node,
-            file_type,
-            mode,
-            size: size as u64,
-            modified: self.made,
-            user,
-            group,
-        }
+        Attributes { node, file_type, mode, size: size as u64, modified: self.made, user, group }
     }
 }
 

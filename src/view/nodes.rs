@@ -30,20 +30,13 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Stored {
     /// A directory over those layers; its children are sorted by name, and known once it was looked at.
-    Directory {
-        layers: Box<[LayerId]>,
-        children: Option<Box<[NodeId]>>,
-    },
+    Directory { layers: Box<[LayerId]>, children: Option<Box<[NodeId]>> },
     /// A leaf of an archive.
     Archive(LayerId),
     /// A leaf of the upper.
     Upper,
     /// A generated file; its size is known once it was looked at.
-    Generated {
-        distribution: usize,
-        file: Generated,
-        size: Option<usize>,
-    },
+    Generated { distribution: usize, file: Generated, size: Option<usize> },
 }
 
 /// Where an entry comes from.
@@ -58,14 +51,10 @@ pub(super) enum Origin {
 impl Stored {
     pub(super) fn origin(&self, upper: LayerId) -> Origin {
         match *self {
-            Self::Directory { ref layers, .. } => Origin::Directory {
-                in_upper: layers.contains(&upper),
-            },
+            Self::Directory { ref layers, .. } => Origin::Directory { in_upper: layers.contains(&upper) },
             Self::Archive(layer) => Origin::Archive(layer),
             Self::Upper => Origin::Upper,
-            Self::Generated {
-                distribution, file, ..
-            } => Origin::Generated(distribution, file),
+            Self::Generated { distribution, file, .. } => Origin::Generated(distribution, file),
         }
     }
 }
@@ -88,10 +77,7 @@ impl Nodes {
             parent: NodeId::ROOT,
             name: OsString::new().into(),
             file_type: FileType::Directory,
-            origin: Stored::Directory {
-                layers: root_layers,
-                children: None,
-            },
+            origin: Stored::Directory { layers: root_layers, children: None },
         }])
     }
 
@@ -114,42 +100,26 @@ impl Nodes {
     pub(super) fn expand(&mut self, directory: NodeId, sorted: Vec<Child>) {
         let first = self.0.len();
         match self.0.get_mut(directory.0 as usize).map(|node| &mut node.origin) {
-            Some(Stored::Directory {
-                children: children @ None,
-                ..
-            }) => {
+            Some(Stored::Directory { children: children @ None, .. }) => {
                 let numbers = first..first + sorted.len();
-                *children = Some(
-                    numbers
-                        .filter_map(|number| u32::try_from(number).ok().map(NodeId))
-                        .collect(),
-                );
+                *children =
+                    Some(numbers.filter_map(|number| u32::try_from(number).ok().map(NodeId)).collect());
             }
             _ => return,
         }
-        self.0.extend(sorted.into_iter().map(
-            |Child {
-                 name,
-                 origin,
-                 file_type,
-             }| Node {
-                parent: directory,
-                name: name.into(),
-                file_type,
-                origin,
-            },
-        ));
+        self.0.extend(sorted.into_iter().map(|Child { name, origin, file_type }| Node {
+            parent: directory,
+            name: name.into(),
+            file_type,
+            origin,
+        }));
     }
 
     /// The child of this name.
     pub(super) fn child(&self, directory: NodeId, name: &OsStr) -> Option<NodeId> {
         let numbers = self.numbers(directory);
         let at = numbers
-            .binary_search_by(|&number| {
-                self.get(number)
-                    .map_or(OsStr::new(""), |node| &node.name)
-                    .cmp(name)
-            })
+            .binary_search_by(|&number| self.get(number).map_or(OsStr::new(""), |node| &node.name).cmp(name))
             .ok()?;
         numbers.get(at).copied()
     }
@@ -158,8 +128,7 @@ impl Nodes {
     pub(super) fn children(&self, directory: NodeId) -> impl Iterator<Item = (NodeId, OsString, FileType)> {
         let numbers = self.numbers(directory).iter();
         numbers.filter_map(|&number| {
-            self.get(number)
-                .map(|node| (number, node.name.to_os_string(), node.file_type))
+            self.get(number).map(|node| (number, node.name.to_os_string(), node.file_type))
         })
     }
 
@@ -181,10 +150,7 @@ impl Nodes {
 
     fn numbers(&self, directory: NodeId) -> &[NodeId] {
         match self.get(directory).map(|node| &node.origin) {
-            Some(Stored::Directory {
-                children: Some(numbers),
-                ..
-            }) => numbers,
+            Some(Stored::Directory { children: Some(numbers), .. }) => numbers,
             _ => &[],
         }
     }

@@ -77,9 +77,7 @@ pub(super) fn search_git(buckets: &[Bucket], revision: Option<&str>, found: &mut
         revision.filter(|text| text.len() == 40 && text.chars().all(|digit| digit.is_ascii_hexdigit()));
     let Some(short) = commit.and_then(|commit| commit.get(..16)) else {
         let revision = revision.unwrap_or("the default branch");
-        found
-            .reasons
-            .other(format!("{revision} can move: name the whole commit"));
+        found.reasons.other(format!("{revision} can move: name the whole commit"));
         return;
     };
     for bucket in buckets {
@@ -104,13 +102,7 @@ fn search_revision(folder: &Path, bucket: u32, found: &mut Found) {
 }
 
 fn offer_wheels(folder: &Path, bucket: u32, read: ReadPointer, found: &mut Found) {
-    let ReadPointer {
-        pointer: Pointer {
-            sha256, cache_info, ..
-        },
-        provenance,
-        modified,
-    } = read;
+    let ReadPointer { pointer: Pointer { sha256, cache_info, .. }, provenance, modified } = read;
     for (wheel, link) in links(folder) {
         found.offer(Candidate {
             wheel,
@@ -130,15 +122,9 @@ fn offer_wheels(folder: &Path, bucket: u32, read: ReadPointer, found: &mut Found
 /// The entries of `folder` that are named as unpacked wheels; locks and `.whl` files lie beside them.
 fn links(folder: &Path) -> Vec<(WheelName, PathBuf)> {
     let link = |name: OsString| {
-        let stem = name
-            .to_str()
-            .filter(|stem| !stem.ends_with(".whl") && !stem.ends_with(".lock"))?;
+        let stem = name.to_str().filter(|stem| !stem.ends_with(".whl") && !stem.ends_with(".lock"))?;
         let wheel = format!("{stem}.whl").parse().ok()?;
         Some((wheel, folder.join(name)))
     };
-    names(folder)
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(link)
-        .collect()
+    names(folder).unwrap_or_default().into_iter().filter_map(link).collect()
 }

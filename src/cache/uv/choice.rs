@@ -37,9 +37,7 @@ impl Candidate {
     pub(super) fn archives(&self, root: &Path) -> impl Iterator<Item = PathBuf> {
         let linked = || linked_archive(self.link.as_deref()?, root);
         self.archive.clone().into_iter().chain(
-            std::iter::once_with(linked)
-                .flatten()
-                .filter(|linked| self.archive.as_ref() != Some(linked)),
+            std::iter::once_with(linked).flatten().filter(|linked| self.archive.as_ref() != Some(linked)),
         )
     }
 }
@@ -80,10 +78,7 @@ impl<'a> Found<'a> {
 
     /// Whether a wheel of this version can be meant; if not, remembers that it is there.
     pub(super) fn fits_version(&mut self, version: &Version) -> bool {
-        let fits = self
-            .version
-            .as_ref()
-            .is_none_or(|pinned| is_equal(pinned, version));
+        let fits = self.version.as_ref().is_none_or(|pinned| is_equal(pinned, version));
         if !fits {
             self.reasons.other_version(version);
         }
@@ -103,8 +98,7 @@ impl<'a> Found<'a> {
     pub(super) fn offer(&mut self, candidate: Candidate) {
         if candidate.wheel.name != self.pin.name {
             let pointer = candidate.pointer.display();
-            self.reasons
-                .other(format!("{pointer} is about {}", candidate.wheel.name));
+            self.reasons.other(format!("{pointer} is about {}", candidate.wheel.name));
             return;
         }
         if !self.fits_version(&candidate.wheel.version) {
@@ -127,26 +121,21 @@ impl<'a> Found<'a> {
     }
 
     fn is_verified(&self, candidate: &Candidate) -> bool {
-        candidate
-            .sha256
-            .as_ref()
-            .is_some_and(|sha256| self.pin.hashes.contains(sha256))
+        candidate.sha256.as_ref().is_some_and(|sha256| self.pin.hashes.contains(sha256))
     }
 
     /// The best candidate whose archive is whole.
     pub(super) fn choose(mut self) -> Result<Archive, Reasons> {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.sort_by(|(left_rank, left), (right_rank, right)| {
-            self.preference(*left_rank, left)
-                .cmp(&self.preference(*right_rank, right))
+            self.preference(*left_rank, left).cmp(&self.preference(*right_rank, right))
         });
         for (_, candidate) in &candidates {
             for root in candidate.archives(self.root) {
                 match inspect(&root, &self.pin.name) {
                     Ok(contents) if contents.version != candidate.wheel.version => {
                         let (root, version) = (root.display(), &contents.version);
-                        self.reasons
-                            .other(format!("its archive {root} holds version {version}"));
+                        self.reasons.other(format!("its archive {root} holds version {version}"));
                     }
                     Ok(contents) => return Ok(self.archive(candidate, root, contents)),
                     Err(reason) => self.reasons.other(reason),
@@ -163,9 +152,7 @@ impl<'a> Found<'a> {
         (
             Reverse(self.is_verified(candidate)),
             Reverse(candidate.provenance == Provenance::Same),
-            self.version
-                .as_ref()
-                .is_some_and(|pinned| *pinned != wheel.version),
+            self.version.as_ref().is_some_and(|pinned| *pinned != wheel.version),
             rank,
             Reverse(&wheel.build),
             candidate.built,
@@ -185,10 +172,7 @@ impl<'a> Found<'a> {
             dist_info: contents.dist_info,
             data: contents.data,
             direct_url: direct_url::text(self.pin),
-            generated: cache_info
-                .map(|json| ("uv_cache.json".to_owned(), json))
-                .into_iter()
-                .collect(),
+            generated: cache_info.map(|json| ("uv_cache.json".to_owned(), json)).into_iter().collect(),
         }
     }
 }
@@ -198,11 +182,7 @@ fn version_in_url(source: &Source) -> Option<Version> {
     let Source::Archive { url, .. } = source else {
         return None;
     };
-    let file_name = url
-        .path_segments()?
-        .next_back()?
-        .replace("%2B", "+")
-        .replace("%2b", "+");
+    let file_name = url.path_segments()?.next_back()?.replace("%2B", "+").replace("%2b", "+");
     file_name.parse::<WheelName>().ok().map(|wheel| wheel.version)
 }
 

@@ -39,16 +39,12 @@ impl Pointer {
         let [info, pointer] = value.as_array()?.as_slice() else {
             return None;
         };
-        Some(Self {
-            cache_info: CacheInfo::from_value(info),
-            ..Self::from_value(pointer)?
-        })
+        Some(Self { cache_info: CacheInfo::from_value(info), ..Self::from_value(pointer)? })
     }
 
     /// The archive, in the cache at `root`.
     pub(super) fn archive(&self, root: &Path) -> PathBuf {
-        root.join(format!("archive-v{}", self.archive_bucket))
-            .join(&self.id)
+        root.join(format!("archive-v{}", self.archive_bucket)).join(&self.id)
     }
 
     fn from_value(value: &Value) -> Option<Self> {
@@ -71,10 +67,9 @@ impl Pointer {
 fn field<'value>(value: &'value Value, index: usize, name: &str) -> Option<&'value Value> {
     match value {
         Value::Array(fields) => fields.get(index),
-        Value::Map(fields) => fields
-            .iter()
-            .find(|(key, _)| key.as_str() == Some(name))
-            .map(|(_, value)| value),
+        Value::Map(fields) => {
+            fields.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
+        }
         _ => None,
     }
 }
@@ -140,10 +135,9 @@ impl CacheInfo {
 impl Timestamp {
     fn from_value(value: &Value) -> Option<Self> {
         match value.as_array()?.as_slice() {
-            [seconds, nanoseconds] => Some(Self {
-                secs_since_epoch: seconds.as_u64()?,
-                nanos_since_epoch: nanoseconds.as_u64()?,
-            }),
+            [seconds, nanoseconds] => {
+                Some(Self { secs_since_epoch: seconds.as_u64()?, nanos_since_epoch: nanoseconds.as_u64()? })
+            }
             _ => None,
         }
     }
@@ -155,9 +149,7 @@ fn to_json(value: &Value) -> Json {
     }
     match value {
         Value::Boolean(boolean) => Json::Bool(*boolean),
-        Value::Integer(integer) => integer
-            .as_i64()
-            .map_or_else(|| integer.as_u64().into(), Json::from),
+        Value::Integer(integer) => integer.as_i64().map_or_else(|| integer.as_u64().into(), Json::from),
         Value::String(text) => text.as_str().into(),
         Value::Array(values) => values.iter().map(to_json).collect(),
         Value::Map(pairs) => pairs
@@ -229,11 +221,7 @@ mod tests {
             (array([text("x"), array([])]), None, false),
             (array([text("x"), array([]), name.clone(), 0.into()]), None, true),
             (named, Some("ab"), true),
-            (
-                array([text("x"), map.clone(), name, 0.into(), 42.into()]),
-                Some("ab"),
-                true,
-            ),
+            (array([text("x"), map.clone(), name, 0.into(), 42.into()]), Some("ab"), true),
             (array([text("x"), map, 42.into()]), Some("ab"), false),
         ] {
             let mut bytes = encode(&value);
@@ -245,23 +233,14 @@ mod tests {
             let local = encode(&array([array([1.into(), 2.into()]), value]));
             let pointer = Pointer::parse(Path::new("x.rev"), &local).unwrap();
             assert_eq!(pointer.sha256.as_deref(), sha256);
-            assert_eq!(
-                pointer.cache_info.unwrap().timestamp.unwrap().nanos_since_epoch,
-                2
-            );
+            assert_eq!(pointer.cache_info.unwrap().timestamp.unwrap().nanos_since_epoch, 2);
         }
     }
 
     #[test]
     fn what_uv_knew_of_a_directory_becomes_uv_cache_json() {
         let src = Value::Map(vec![(text("src"), array([3.into(), 4.into()]))]);
-        let info = array([
-            array([1.into(), 2.into()]),
-            Value::Nil,
-            Value::Nil,
-            Value::Map(Vec::new()),
-            src,
-        ]);
+        let info = array([array([1.into(), 2.into()]), Value::Nil, Value::Nil, Value::Map(Vec::new()), src]);
         let bytes = encode(&array([info, array([text("x"), array([])])]));
         let pointer = Pointer::parse(Path::new("revision.rev"), &bytes).unwrap();
         let json: serde_json::Value =

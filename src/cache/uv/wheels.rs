@@ -72,17 +72,13 @@ fn consider(path: &Path, key: &str, entry: Entry, bucket: u32, found: &mut Found
         (false, true) => Some(with_suffix(path, ".rev")),
         (false, false) => None,
     };
-    let read = pointer
-        .as_deref()
-        .and_then(|pointer| ReadPointer::read(pointer, found));
+    let read = pointer.as_deref().and_then(|pointer| ReadPointer::read(pointer, found));
     let archive = read.as_ref().map(|read| read.pointer.archive(found.root));
     let link = entry.link.then(|| path.to_owned());
     if archive.is_none() && link.is_none() {
         return;
     }
-    let file_name = read
-        .as_ref()
-        .and_then(|read| read.pointer.file_name.as_deref()?.parse().ok());
+    let file_name = read.as_ref().and_then(|read| read.pointer.file_name.as_deref()?.parse().ok());
     let read = read.unwrap_or_else(|| ReadPointer::none(found));
     let mut candidate = Candidate {
         wheel: file_name.unwrap_or_else(|| key.to_wheel(&found.pin.name)),
@@ -97,14 +93,9 @@ fn consider(path: &Path, key: &str, entry: Entry, bucket: u32, found: &mut Found
         modified: read.modified,
     };
     if candidate.wheel.platform.is_empty() {
-        let Some(lines) = candidate
-            .archives(found.root)
-            .find_map(|archive| tag_lines(&archive))
-        else {
+        let Some(lines) = candidate.archives(found.root).find_map(|archive| tag_lines(&archive)) else {
             let path = path.display();
-            found.reasons.other(format!(
-                "nothing tells which wheel {path} is: its archive is gone"
-            ));
+            found.reasons.other(format!("nothing tells which wheel {path} is: its archive is gone"));
             return;
         };
         set_tags(&mut candidate.wheel, &lines);
@@ -202,9 +193,7 @@ impl ReadPointer {
                     });
                 }
                 let path = path.display();
-                found
-                    .reasons
-                    .other(format!("its pointer {path} is damaged or from an unknown uv"));
+                found.reasons.other(format!("its pointer {path} is damaged or from an unknown uv"));
             }
             Err(error) => found.reasons.other(error.to_string()),
         }

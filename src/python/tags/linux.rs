@@ -29,15 +29,8 @@ pub enum ElfAbi {
     I686,
 }
 
-const MANYLINUX_ARCHITECTURES: [&str; 7] = [
-    "x86_64",
-    "aarch64",
-    "ppc64",
-    "ppc64le",
-    "s390x",
-    "loongarch64",
-    "riscv64",
-];
+const MANYLINUX_ARCHITECTURES: [&str; 7] =
+    ["x86_64", "aarch64", "ppc64", "ppc64le", "s390x", "loongarch64", "riscv64"];
 
 impl Linux {
     pub(super) fn platforms(&self) -> Vec<String> {
@@ -46,10 +39,8 @@ impl Linux {
             return vec![platform];
         };
         let architectures = self.architectures(machine);
-        let mut platforms: Vec<String> = architectures
-            .iter()
-            .map(|architecture| format!("linux_{architecture}"))
-            .collect();
+        let mut platforms: Vec<String> =
+            architectures.iter().map(|architecture| format!("linux_{architecture}")).collect();
         if self.has_manylinux_abi(&architectures) {
             platforms.extend(self.manylinux(&architectures));
         }
@@ -72,9 +63,7 @@ impl Linux {
         } else if architectures.contains(&"i686") {
             self.elf_abi == Some(ElfAbi::I686)
         } else {
-            architectures
-                .iter()
-                .any(|architecture| MANYLINUX_ARCHITECTURES.contains(architecture))
+            architectures.iter().any(|architecture| MANYLINUX_ARCHITECTURES.contains(architecture))
         }
     }
 
@@ -82,9 +71,7 @@ impl Linux {
         let Some((2, newest)) = self.glibc else {
             return Vec::new();
         };
-        let is_x86 = architectures
-            .iter()
-            .any(|other| matches!(*other, "x86_64" | "i686"));
+        let is_x86 = architectures.iter().any(|other| matches!(*other, "x86_64" | "i686"));
         let oldest = if is_x86 { 5 } else { 17 };
         let mut tags = Vec::new();
         for architecture in architectures {
@@ -105,9 +92,7 @@ impl Linux {
         architectures
             .iter()
             .flat_map(|architecture| {
-                (0..=newest)
-                    .rev()
-                    .map(move |minor| format!("musllinux_{major}_{minor}_{architecture}"))
+                (0..=newest).rev().map(move |minor| format!("musllinux_{major}_{minor}_{architecture}"))
             })
             .collect()
     }
@@ -139,10 +124,7 @@ mod tests {
 
     #[test]
     fn glibc_counts_down_to_the_oldest_with_the_legacy_names() {
-        let x86 = Linux {
-            glibc: Some((2, 18)),
-            ..linux("x86_64")
-        };
+        let x86 = Linux { glibc: Some((2, 18)), ..linux("x86_64") };
         assert_eq!(
             x86.platforms(),
             [
@@ -166,56 +148,29 @@ mod tests {
                 "manylinux1_x86_64",
             ]
         );
-        let arm = Linux {
-            glibc: Some((2, 18)),
-            ..linux("aarch64")
-        };
+        let arm = Linux { glibc: Some((2, 18)), ..linux("aarch64") };
         assert_eq!(
             arm.platforms(),
-            [
-                "linux_aarch64",
-                "manylinux_2_18_aarch64",
-                "manylinux_2_17_aarch64",
-                "manylinux2014_aarch64",
-            ]
+            ["linux_aarch64", "manylinux_2_18_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64",]
         );
     }
 
     #[test]
     fn musl_counts_down_to_its_first_minor_version() {
-        let alpine = Linux {
-            musl: Some((1, 2)),
-            ..linux("x86_64")
-        };
+        let alpine = Linux { musl: Some((1, 2)), ..linux("x86_64") };
         assert_eq!(
             alpine.platforms(),
-            [
-                "linux_x86_64",
-                "musllinux_1_2_x86_64",
-                "musllinux_1_1_x86_64",
-                "musllinux_1_0_x86_64",
-            ]
+            ["linux_x86_64", "musllinux_1_2_x86_64", "musllinux_1_1_x86_64", "musllinux_1_0_x86_64",]
         );
     }
 
     #[test]
     fn a_32_bit_interpreter_on_a_64_bit_kernel_has_its_own_machine() {
-        let x86 = Linux {
-            is_32bit: true,
-            glibc: Some((2, 5)),
-            elf_abi: Some(ElfAbi::I686),
-            ..linux("x86_64")
-        };
-        assert_eq!(
-            x86.platforms(),
-            ["linux_i686", "manylinux_2_5_i686", "manylinux1_i686"]
-        );
-        let arm = Linux {
-            is_32bit: true,
-            glibc: Some((2, 17)),
-            elf_abi: Some(ElfAbi::ArmHf),
-            ..linux("aarch64")
-        };
+        let x86 =
+            Linux { is_32bit: true, glibc: Some((2, 5)), elf_abi: Some(ElfAbi::I686), ..linux("x86_64") };
+        assert_eq!(x86.platforms(), ["linux_i686", "manylinux_2_5_i686", "manylinux1_i686"]);
+        let arm =
+            Linux { is_32bit: true, glibc: Some((2, 17)), elf_abi: Some(ElfAbi::ArmHf), ..linux("aarch64") };
         assert_eq!(
             arm.platforms(),
             [
@@ -232,11 +187,7 @@ mod tests {
     #[test]
     fn manylinux_needs_an_abi_that_it_knows() {
         for (machine, elf_abi) in [("armv7l", None), ("i686", Some(ElfAbi::ArmHf)), ("mips64", None)] {
-            let other = Linux {
-                glibc: Some((2, 36)),
-                elf_abi,
-                ..linux(machine)
-            };
+            let other = Linux { glibc: Some((2, 36)), elf_abi, ..linux(machine) };
             assert_eq!(other.platforms(), [format!("linux_{machine}")]);
         }
     }

@@ -30,10 +30,8 @@ impl MacOs {
                 .collect();
         }
         // Since macOS 11 each year has a major version, and minor versions do not matter.
-        let mut tags: Vec<String> = (11..=self.version.0)
-            .rev()
-            .flat_map(|major| tags_of((major, 0)))
-            .collect();
+        let mut tags: Vec<String> =
+            (11..=self.version.0).rev().flat_map(|major| tags_of((major, 0))).collect();
         // Releases before 11 knew x86_64 only, whose half of a universal2 binary may ask for one of them.
         for minor in (4..=16).rev() {
             if architecture == "x86_64" {
@@ -86,12 +84,7 @@ mod tests {
     fn platforms(version: (u32, u32), machine: &str) -> Vec<String> {
         let is_32bit = false;
         let machine = machine.to_owned();
-        MacOs {
-            version,
-            machine,
-            is_32bit,
-        }
-        .platforms()
+        MacOs { version, machine, is_32bit }.platforms()
     }
 
     #[test]
@@ -154,14 +147,10 @@ mod tests {
     #[test]
     fn a_32_bit_interpreter_is_i386_or_ppc() {
         let first = |machine: &str| {
-            MacOs {
-                version: (10, 6),
-                machine: machine.to_owned(),
-                is_32bit: true,
-            }
-            .platforms()
-            .first()
-            .cloned()
+            MacOs { version: (10, 6), machine: machine.to_owned(), is_32bit: true }
+                .platforms()
+                .first()
+                .cloned()
         };
         assert_eq!(first("x86_64").unwrap(), "macosx_10_6_i386");
         assert_eq!(first("ppc64").unwrap(), "macosx_10_6_ppc");
