@@ -12,7 +12,7 @@ use super::{Content, Placement};
 use crate::cache::Archive;
 use crate::error::{Context, Error, Result};
 use crate::python::{EntryPoint, entry_points};
-use crate::venv::Layout;
+use crate::venv::{Layout, state};
 
 /// What an archive puts outside site-packages: launchers of its entry points, and its `.data` directory's `scripts`,
 /// `data` and `headers`.
@@ -151,6 +151,9 @@ impl Data<'_> {
     fn placement(&self, part: &str, file: &Path, path: PathBuf, content: Content) -> Result<Placement> {
         if path.components().any(|component| !matches!(component, Component::Normal(_))) {
             return Err(self.refused(file, "it would leave the environment"));
+        }
+        if path.starts_with(state::DIRECTORY) {
+            return Err(self.refused(file, "it would replace what sitefs keeps of the environment"));
         }
         let command = path.strip_prefix(&self.layout.scheme.scripts).ok().and_then(Path::to_str);
         if command.is_some_and(entry_points::is_reserved) {

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::python::PackageName;
 
+/// The directory in an environment that is sitefs's own.
+pub const DIRECTORY: &str = ".sitefs";
+
 /// How long to wait for another sitefs that works on the same environment.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -68,7 +71,7 @@ impl AsFd for StateLock {
 impl State {
     /// The state of the environment at `root`; nothing is made yet.
     pub fn of(root: &Path) -> Self {
-        Self { directory: root.join(".sitefs") }
+        Self { directory: root.join(DIRECTORY) }
     }
 
     /// Takes the lock if it is free. The server holds it as long as it lives.
