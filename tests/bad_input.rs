@@ -49,26 +49,14 @@ fn a_distribution_with_another_hash_is_missing() {
     let Some(test) = sandbox() else { return };
     // uv remembers the hash of a local wheel if it was asked to compare it.
     let wheel = greet().build(&test.root().join("wheels"));
-    let digest = test
-        .run("sha256sum", &[wheel.to_str().unwrap()])
-        .succeeds()
-        .stdout;
+    let digest = test.run("sha256sum", &[wheel.to_str().unwrap()]).succeeds().stdout;
     let digest = digest.split(' ').next().unwrap();
     test.lock(&format!("greet==1.0 --hash=sha256:{digest}"));
     let scratch = test.root().join("scratch");
     test.uv().venv(&scratch, &test.python);
-    let mut sync = test.uv().command([
-        "pip",
-        "sync",
-        "--require-hashes",
-        "--no-index",
-        "--refresh",
-        "--find-links",
-    ]);
-    sync.arg(wheel.parent().unwrap())
-        .arg("--python")
-        .arg(scratch.join("bin/python"))
-        .arg(&test.requirements);
+    let mut sync =
+        test.uv().command(["pip", "sync", "--require-hashes", "--no-index", "--refresh", "--find-links"]);
+    sync.arg(wheel.parent().unwrap()).arg("--python").arg(scratch.join("bin/python")).arg(&test.requirements);
     Outcome::of(sync.env_remove("UV_OFFLINE")).succeeds();
     test.seal_cache();
     test.mount().succeeds();
@@ -122,18 +110,10 @@ fn a_requirements_file_that_includes_itself() {
 #[test]
 fn a_lock_for_another_python() {
     let Some(test) = Sandbox::with_fuse() else { return };
-    let wheel = WheelBuilder::new("greet", "1.0")
-        .tags("cp38-none-any")
-        .file("greet/__init__.py", "");
+    let wheel = WheelBuilder::new("greet", "1.0").tags("cp38-none-any").file("greet/__init__.py", "");
     wheel.build(&test.root().join("wheels"));
-    let mut install = test.uv().command([
-        "pip",
-        "install",
-        "--no-index",
-        "--python-version",
-        "3.8",
-        "--find-links",
-    ]);
+    let mut install =
+        test.uv().command(["pip", "install", "--no-index", "--python-version", "3.8", "--find-links"]);
     install
         .arg(test.root().join("wheels"))
         .arg("--target")
@@ -186,16 +166,10 @@ fn a_pointer_that_leads_out_of_the_cache() {
     let id = archive.file_name().unwrap().as_encoded_bytes().to_vec();
     let lie = b"../../outside";
     let bytes = fs_err::read(&pointer).unwrap();
-    let position = bytes
-        .windows(id.len())
-        .position(|window| window == id)
-        .expect("the pointer names its archive");
+    let position =
+        bytes.windows(id.len()).position(|window| window == id).expect("the pointer names its archive");
     // msgpack: one byte says the length of a short string, 0xa0 and the length; or 0xd9 and the length.
-    let start = if bytes[position - 2] == 0xd9 {
-        position - 2
-    } else {
-        position - 1
-    };
+    let start = if bytes[position - 2] == 0xd9 { position - 2 } else { position - 1 };
     let mut lying = bytes[..start].to_vec();
     lying.push(0xa0 | u8::try_from(lie.len()).unwrap());
     lying.extend_from_slice(lie);
@@ -284,10 +258,7 @@ fn entry_points_that_leave_bin_or_take_the_interpreter() {
     ] {
         let Some(test) = sandbox() else { return };
         let wheel = greet();
-        let path = test
-            .archive(&wheel)
-            .join(wheel.dist_info())
-            .join("entry_points.txt");
+        let path = test.archive(&wheel).join(wheel.dist_info()).join("entry_points.txt");
         fs_err::write(path, format!("[console_scripts]\n{line}\n")).unwrap();
         test.seal_cache();
         eprintln!("with {line:?}");
@@ -317,10 +288,7 @@ fn data_that_would_replace_what_makes_an_environment() {
         if test.mount().code() == Some(0) {
             let now = test.environment();
             assert!(
-                before
-                    .keys()
-                    .filter(|path| !path.starts_with("lib"))
-                    .all(|path| before[path] == now[path])
+                before.keys().filter(|path| !path.starts_with("lib")).all(|path| before[path] == now[path])
             );
             test.python(GREET).succeeds().prints("hello");
             assert!(!test.venv.join(".sitefs/state.json").exists());
@@ -340,11 +308,7 @@ fn data_below_a_link_that_leaves_the_environment() {
     let test = test.with_wheels([greet().data("data/share/note.txt", "a note\n")]);
     let before = test.environment();
     test.mount();
-    assert_eq!(
-        fs_err::read_dir(&outside).unwrap().count(),
-        0,
-        "written outside the environment"
-    );
+    assert_eq!(fs_err::read_dir(&outside).unwrap().count(), 0, "written outside the environment");
     test.unmount();
     test.nothing_left(&before);
 }
@@ -392,10 +356,7 @@ fn a_venv_that_is_not_one() {
     test.venv = test.root().join("plain");
     fs_err::create_dir_all(test.venv.join("documents")).unwrap();
     refused(&test, &["plain"]);
-    assert!(
-        !test.venv.join(".sitefs").exists(),
-        "notes left in a folder that is no environment"
-    );
+    assert!(!test.venv.join(".sitefs").exists(), "notes left in a folder that is no environment");
 
     test.venv = test.root().join("a-file");
     fs_err::write(&test.venv, "").unwrap();
@@ -419,12 +380,9 @@ fn a_venv_whose_python_is_gone() {
 #[test]
 fn a_venv_whose_python_hangs_up_or_lies() {
     let Some(test) = sandbox() else { return };
-    for script in [
-        "#!/bin/sh\nexit 3\n",
-        "#!/bin/sh\necho nonsense\n",
-        "#!/bin/sh\nkill -9 $$\n",
-        "not a program",
-    ] {
+    for script in
+        ["#!/bin/sh\nexit 3\n", "#!/bin/sh\necho nonsense\n", "#!/bin/sh\nkill -9 $$\n", "not a program"]
+    {
         let python = test.venv.join("bin/python");
         fs_err::remove_file(&python).unwrap();
         fs_err::write(&python, script).unwrap();
@@ -483,8 +441,7 @@ fn no_permission_to_change_the_environment() {
         return;
     }
     let test = Sandbox::for_nobody().with_wheels([greet()]);
-    test.run("chmod", &["-R", "a-w", test.venv.to_str().unwrap()])
-        .succeeds();
+    test.run("chmod", &["-R", "a-w", test.venv.to_str().unwrap()]).succeeds();
     refused(&test, &[test.venv.to_str().unwrap()]);
 }
 
@@ -503,7 +460,5 @@ fn wrong_usage_is_code_2() {
         test.sitefs(arguments).exits(2);
     }
     test.sitefs(["--help"]).succeeds().says("mount");
-    test.sitefs(["--version"])
-        .succeeds()
-        .says(env!("CARGO_PKG_VERSION"));
+    test.sitefs(["--version"]).succeeds().says(env!("CARGO_PKG_VERSION"));
 }

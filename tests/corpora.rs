@@ -66,21 +66,13 @@ fn tools_say_the_same_of(name: &str) {
         says_the_same(&said_of(&corpus.installed), &said_of(&test.venv));
         let said_of = |venv: &Path| {
             let mut command = test.onlooking_uv().command(["pip"]);
-            Outcome::of(
-                command
-                    .args(arguments)
-                    .arg("--python")
-                    .arg(venv.join("bin/python")),
-            )
+            Outcome::of(command.args(arguments).arg("--python").arg(venv.join("bin/python")))
         };
         says_the_same(&said_of(&corpus.installed), &said_of(&test.venv));
     }
     for options in [&["--require-hashes"][..], &[]] {
         let mut sync = test.onlooking_uv().command(["pip", "sync", "--dry-run"]);
-        sync.args(options)
-            .arg("--python")
-            .arg(test.venv.join("bin/python"))
-            .arg(&corpus.requirements);
+        sync.args(options).arg("--python").arg(test.venv.join("bin/python")).arg(&corpus.requirements);
         Outcome::of(&mut sync).succeeds().says("Would make no changes");
     }
     let (installed, mounted) = (metadata(&corpus.installed, &test), metadata(&test.venv, &test));
@@ -96,12 +88,7 @@ fn has_the_same_names_kinds_and_bytes(name: &str) {
     let test = Sandbox::of(&corpus);
     let before = test.environment();
     test.mount().succeeds();
-    assert_same(
-        "installed",
-        &comparable(&corpus.installed),
-        "mounted",
-        &comparable(&test.venv),
-    );
+    assert_same("installed", &comparable(&corpus.installed), "mounted", &comparable(&test.venv));
     test.unmount().succeeds();
     test.nothing_left(&before);
 }
@@ -120,10 +107,7 @@ fn scripts_run(name: &str) {
         let run = |venv: &Path, option: &str| {
             // Where no bytecode can be written beside the modules, each of these would compile all anew.
             let mut command = clean_command("timeout", &test.home());
-            command
-                .args(["--kill-after=5", "60"])
-                .arg(venv.join("bin").join(script))
-                .arg(option);
+            command.args(["--kill-after=5", "60"]).arg(venv.join("bin").join(script)).arg(option);
             Outcome::of(command.env("PYTHONPYCACHEPREFIX", test.root().join("bytecode")))
         };
         let option = ["--help", "--version"]
@@ -145,10 +129,7 @@ fn says_the_same(installed: &Outcome, mounted: &Outcome) {
 }
 
 fn names_in(folder: &Path) -> BTreeSet<std::ffi::OsString> {
-    fs_err::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect()
+    fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }
 
 /// What importlib.metadata says of each distribution.
@@ -189,23 +170,13 @@ fn comparable(venv: &Path) -> Tree {
 
 fn name_in_dist_info(path: &Path) -> Option<&str> {
     let is_in_dist_info = path.parent().and_then(Path::extension) == Some(OsStr::new("dist-info"));
-    path.file_name()
-        .and_then(OsStr::to_str)
-        .filter(|_| is_in_dist_info)
+    path.file_name().and_then(OsStr::to_str).filter(|_| is_in_dist_info)
 }
 
 fn recorded_paths(record: &[u8]) -> Vec<u8> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(record);
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(record);
     let paths: BTreeSet<String> = reader.records().map(|row| row.unwrap()[0].to_owned()).collect();
-    paths
-        .into_iter()
-        .filter(|path| !path.contains("__pycache__"))
-        .collect::<Vec<_>>()
-        .join("\n")
-        .into_bytes()
+    paths.into_iter().filter(|path| !path.contains("__pycache__")).collect::<Vec<_>>().join("\n").into_bytes()
 }
 
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {

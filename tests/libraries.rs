@@ -57,11 +57,7 @@ fn a_program_of_a_wheel_finds_its_library_by_origin() {
     fs_err::write(&source, "int answer(void); int main(void) { return answer(); }").unwrap();
     let program = folder.join("tool");
     let mut gcc = Command::new("gcc");
-    gcc.arg("-o")
-        .arg(&program)
-        .arg(&source)
-        .arg(&library)
-        .arg("-Wl,-rpath,$ORIGIN/../lib/tool");
+    gcc.arg("-o").arg(&program).arg(&source).arg(&library).arg("-Wl,-rpath,$ORIGIN/../lib/tool");
     Outcome::of(&mut gcc).succeeds();
     let wheel = WheelBuilder::new("tool", "1.0")
         .data("scripts/tool", fs_err::read(&program).unwrap())
@@ -89,10 +85,7 @@ impl Libraries {
         let wheel = |name: &str, library: &Path| {
             WheelBuilder::new(name, "1.0")
                 .file(&format!("{name}/__init__.py"), "")
-                .file(
-                    &format!("{name}/lib/lib{name}.so"),
-                    fs_err::read(library).unwrap(),
-                )
+                .file(&format!("{name}/lib/lib{name}.so"), fs_err::read(library).unwrap())
         };
         [wheel("one", &self.one), wheel("other", &self.other)]
     }
@@ -105,16 +98,10 @@ fn compile(folder: &Path, name: &str, source: &str, arguments: &[&str]) -> Optio
         return None;
     }
     fs_err::create_dir_all(folder).unwrap();
-    let (code, library) = (
-        folder.join(format!("{name}.c")),
-        folder.join(format!("lib{name}.so")),
-    );
+    let (code, library) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
     fs_err::write(&code, source).unwrap();
     let mut gcc = Command::new("gcc");
-    gcc.args(["-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .arg(&code)
-        .args(arguments);
+    gcc.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&code).args(arguments);
     gcc.arg(format!("-Wl,-soname,lib{name}.so"));
     Outcome::of(&mut gcc).succeeds();
     Some(library)

@@ -13,10 +13,7 @@ use common::{Outcome, Sandbox, WheelBuilder, mounts_below, servers_below, skip, 
 
 fn greet() -> WheelBuilder {
     WheelBuilder::new("greet", "1.0")
-        .file(
-            "greet/__init__.py",
-            "word = 'hello'\n\ndef main():\n    print(word)\n",
-        )
+        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
         .file("greet/later.py", "word = 'later'\n")
         .entry_point("console_scripts", "greet = greet:main")
         .data("data/share/greet/note.txt", "a note\n")
@@ -35,13 +32,8 @@ fn mount_use_unmount_leaves_nothing() {
     test.mount().succeeds();
     assert_eq!(mounts_below(&test.root()), [test.site_packages()]);
     test.python(GREET).succeeds().prints("hello");
-    test.run(test.venv.join("bin/greet"), &[])
-        .succeeds()
-        .prints("hello");
-    assert_eq!(
-        fs_err::read_to_string(test.venv.join("share/greet/note.txt")).unwrap(),
-        "a note\n"
-    );
+    test.run(test.venv.join("bin/greet"), &[]).succeeds().prints("hello");
+    assert_eq!(fs_err::read_to_string(test.venv.join("share/greet/note.txt")).unwrap(), "a note\n");
     test.unmount().succeeds();
     test.nothing_left(&before);
     test.python(GREET).exits(1).says("No module named 'greet'");
@@ -86,11 +78,7 @@ fn mounts_at_the_same_moment_give_one_mount() {
     let start = || {
         let mut command = test.sitefs_command([OsStr::new("mount"), OsStr::new("-r")]);
         command.args([&test.requirements, &test.venv, &test.cache]);
-        command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
     let mut racers: Vec<Child> = (0..4).map(|_| start()).collect();
     for racer in &mut racers {
@@ -116,11 +104,7 @@ fn after_kill_9_programs_go_on_and_status_says_dead_and_mount_mends() {
     test.mount().succeeds();
     let mut program = Program::started(&test, "import greet");
     kill("-KILL", test.server());
-    let is_dead = || {
-        test.sitefs([OsStr::new("status"), test.venv.as_os_str()])
-            .stdout
-            .contains("dead")
-    };
+    let is_dead = || test.sitefs([OsStr::new("status"), test.venv.as_os_str()]).stdout.contains("dead");
     wait_until("status says that it is dead", is_dead);
     assert_eq!(program.evaluates("greet.word"), "hello");
 
@@ -174,10 +158,7 @@ fn sigterm_unmounts_and_ends_the_server() {
 fn sigterm_unmounts_although_a_program_is_inside() {
     let Some(test) = sandbox() else { return };
     test.mount().succeeds();
-    let program = Program::started(
-        &test,
-        "import greet, os; os.chdir(os.path.dirname(greet.__file__))",
-    );
+    let program = Program::started(&test, "import greet, os; os.chdir(os.path.dirname(greet.__file__))");
     kill("-TERM", test.server());
     wait_until("it is unmounted", || !test.is_mounted());
     drop(program);
@@ -191,8 +172,7 @@ fn an_umount_by_somebody_else_ends_the_server() {
     test.mount().succeeds();
     lazily_unmount(&test.site_packages());
     wait_until("the server is gone", || servers_below(&test.root()).is_empty());
-    test.sitefs([OsStr::new("status"), test.venv.as_os_str()])
-        .says_nothing_of("dead");
+    test.sitefs([OsStr::new("status"), test.venv.as_os_str()]).says_nothing_of("dead");
     test.mount().succeeds();
     test.python(GREET).succeeds().prints("hello");
     test.unmount().succeeds();
@@ -204,18 +184,10 @@ fn a_busy_unmount_says_by_whom_and_a_lazy_one_succeeds() {
     let Some(test) = sandbox() else { return };
     let before = test.environment();
     test.mount().succeeds();
-    let program = Program::started(
-        &test,
-        "import greet, os; os.chdir(os.path.dirname(greet.__file__))",
-    );
-    test.unmount()
-        .fails()
-        .says(&program.child.id().to_string())
-        .says("python")
-        .says("--lazy");
+    let program = Program::started(&test, "import greet, os; os.chdir(os.path.dirname(greet.__file__))");
+    test.unmount().fails().says(&program.child.id().to_string()).says("python").says("--lazy");
     test.python(GREET).succeeds().prints("hello");
-    test.sitefs([OsStr::new("unmount"), OsStr::new("--lazy"), test.venv.as_os_str()])
-        .succeeds();
+    test.sitefs([OsStr::new("unmount"), OsStr::new("--lazy"), test.venv.as_os_str()]).succeeds();
     assert!(!test.is_mounted());
     drop(program);
     test.nothing_left(&before);
@@ -246,9 +218,7 @@ fn what_was_in_site_packages_is_seen_through_the_mount() {
     fs_err::write(test.site_packages().join("greet/later.py"), "word = 'mine too'\n").unwrap();
     let before = test.environment();
     test.mount().succeeds();
-    test.python("import mine; print(mine.word)")
-        .succeeds()
-        .prints("mine");
+    test.python("import mine; print(mine.word)").succeeds().prints("mine");
     let code =
         "import greet, greet.extra, greet.later; print(greet.word, greet.extra.word, greet.later.word)";
     test.python(code).succeeds().prints("hello extra mine too");
@@ -262,9 +232,7 @@ fn a_script_that_the_user_changed_stays_after_unmount() {
     test.mount().succeeds();
     fs_err::write(test.venv.join("bin/greet"), "#!/bin/sh\necho mine\n").unwrap();
     test.unmount().succeeds();
-    test.run(test.venv.join("bin/greet"), &[])
-        .succeeds()
-        .prints("mine");
+    test.run(test.venv.join("bin/greet"), &[]).succeeds().prints("mine");
 }
 
 #[test]
@@ -273,10 +241,7 @@ fn a_script_that_was_there_before_is_not_lost() {
     fs_err::write(test.venv.join("bin/greet"), "mine\n").unwrap();
     test.mount();
     test.unmount();
-    assert_eq!(
-        fs_err::read_to_string(test.venv.join("bin/greet")).unwrap(),
-        "mine\n"
-    );
+    assert_eq!(fs_err::read_to_string(test.venv.join("bin/greet")).unwrap(), "mine\n");
 }
 
 #[test]
@@ -286,11 +251,7 @@ fn in_the_foreground_it_serves_until_a_signal() {
     let mut command =
         test.sitefs_command([OsStr::new("mount"), OsStr::new("--foreground"), OsStr::new("-r")]);
     command.args([&test.requirements, &test.venv, &test.cache]);
-    let mut server = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_until("it is mounted", || test.is_mounted());
     test.python(GREET).succeeds().prints("hello");
     kill("-TERM", server.id());
@@ -303,19 +264,11 @@ fn in_the_foreground_it_serves_until_a_signal() {
 fn the_server_does_not_end_with_the_terminal_that_it_was_started_from() {
     let Some(test) = sandbox() else { return };
     let mut command = test.sitefs_command([OsStr::new("mount"), OsStr::new("-r")]);
-    command
-        .args([&test.requirements, &test.venv, &test.cache])
-        .process_group(0);
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    command.args([&test.requirements, &test.venv, &test.cache]).process_group(0);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     assert!(child.wait().unwrap().success());
-    let _ = Command::new("kill")
-        .args(["-HUP", "--", &format!("-{}", child.id())])
-        .stderr(Stdio::null())
-        .status();
+    let _ =
+        Command::new("kill").args(["-HUP", "--", &format!("-{}", child.id())]).stderr(Stdio::null()).status();
     test.python(GREET).succeeds().prints("hello");
 }
 
@@ -324,11 +277,9 @@ fn status_tells_programs_what_is_mounted() {
     let Some(test) = sandbox() else { return };
     test.mount().succeeds();
     let status = test.status().succeeds().json().to_string();
-    for expected in [
-        test.server().to_string(),
-        test.venv.display().to_string(),
-        test.cache.display().to_string(),
-    ] {
+    for expected in
+        [test.server().to_string(), test.venv.display().to_string(), test.cache.display().to_string()]
+    {
         assert!(status.contains(&expected), "expected {expected} in {status}");
     }
     test.unmount().succeeds();
@@ -340,11 +291,7 @@ fn why_says_which_distribution_an_entry_comes_from() {
     let Some(test) = sandbox() else { return };
     test.mount().succeeds();
     let why = |path: &str| test.sitefs([OsStr::new("why"), test.venv.as_os_str(), OsStr::new(path)]);
-    why("greet/later.py")
-        .succeeds()
-        .says("greet")
-        .says("1.0")
-        .says("archive-v0");
+    why("greet/later.py").succeeds().says("greet").says("1.0").says("archive-v0");
     why("greet/absent.py").fails().says("absent.py");
 }
 
@@ -393,11 +340,7 @@ impl Program {
             "{first}\nimport sys\nprint('ready', flush=True)\nfor line in sys.stdin: print(eval(line), flush=True)"
         );
         let mut command = test.python_command(&loop_code);
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut program = Self { child };
         assert_eq!(program.answer(), "ready");
         program
@@ -412,9 +355,7 @@ impl Program {
     fn answer(&mut self) -> String {
         let mut line = String::new();
         // One answer for one question: nothing is read ahead that is lost with the reader.
-        BufReader::new(self.child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(self.child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 }
@@ -431,11 +372,7 @@ fn kill(signal: &str, pid: u32) {
 }
 
 fn lazily_unmount(point: &Path) {
-    let by_root = Command::new("umount")
-        .arg("-l")
-        .arg(point)
-        .stderr(Stdio::null())
-        .status();
+    let by_root = Command::new("umount").arg("-l").arg(point).stderr(Stdio::null()).status();
     if !by_root.is_ok_and(|status| status.success()) {
         Outcome::of(Command::new("fusermount3").arg("-uz").arg(point)).succeeds();
     }

@@ -9,10 +9,7 @@ use common::{Outcome, Sandbox, WheelBuilder, as_nobody, fuse_for_nobody};
 
 fn greet() -> WheelBuilder {
     WheelBuilder::new("greet", "1.0")
-        .file(
-            "greet/__init__.py",
-            "word = 'hello'\n\ndef main():\n    print(word)\n",
-        )
+        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
         .entry_point("console_scripts", "greet = greet:main")
 }
 
@@ -28,9 +25,7 @@ fn an_ordinary_user_mounts_uses_and_unmounts() {
     test.mount().succeeds();
     test.python(GREET).succeeds().prints("hello");
     let mut script = test.command(test.venv.join("bin/greet"));
-    Outcome::of(&mut as_nobody(script.current_dir(test.root())))
-        .succeeds()
-        .prints("hello");
+    Outcome::of(&mut as_nobody(script.current_dir(test.root()))).succeeds().prints("hello");
     test.status().succeeds();
     test.unmount().succeeds();
     test.nothing_left(&before);
@@ -43,8 +38,7 @@ fn an_ordinary_user_mends_a_dead_mount() {
     }
     let test = Sandbox::for_nobody().with_wheels([greet()]);
     test.mount().succeeds();
-    test.run("kill", &["-KILL", &test.server().to_string()])
-        .succeeds();
+    test.run("kill", &["-KILL", &test.server().to_string()]).succeeds();
     test.mount().succeeds();
     test.python(GREET).succeeds().prints("hello");
     test.unmount().succeeds();
@@ -58,11 +52,7 @@ fn what_root_mounts_another_user_can_use() {
     // Made by nobody's Python and owned by nobody, so that only the mount can stand in the way.
     let theirs = Sandbox::for_nobody().with_wheels([greet()]);
     let mut mount = theirs.command(env!("CARGO_BIN_EXE_sitefs"));
-    mount.args([
-        OsStr::new("mount"),
-        OsStr::new("-r"),
-        theirs.requirements.as_os_str(),
-    ]);
+    mount.args([OsStr::new("mount"), OsStr::new("-r"), theirs.requirements.as_os_str()]);
     Outcome::of(mount.args([&theirs.venv, &theirs.cache])).succeeds();
     theirs.python(GREET).succeeds().prints("hello");
     let mut unmount = theirs.command(env!("CARGO_BIN_EXE_sitefs"));
@@ -94,11 +84,7 @@ fn a_user_cannot_mount_on_the_environment_of_another() {
     let before = test.environment();
     let program = test.root().join("sitefs");
     let mut mount = test.command(program);
-    mount.args([
-        OsStr::new("mount"),
-        OsStr::new("-r"),
-        test.requirements.as_os_str(),
-    ]);
+    mount.args([OsStr::new("mount"), OsStr::new("-r"), test.requirements.as_os_str()]);
     mount.args([&test.venv, &test.cache]);
     Outcome::of(&mut as_nobody(&mount)).fails();
     test.nothing_left(&before);

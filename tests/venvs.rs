@@ -10,10 +10,7 @@ use common::{Outcome, Sandbox, WheelBuilder, python, pythons, skip};
 
 fn greet() -> WheelBuilder {
     WheelBuilder::new("greet", "1.0")
-        .file(
-            "greet/__init__.py",
-            "word = 'hello'\n\ndef main():\n    print(word)\n",
-        )
+        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
         .entry_point("console_scripts", "greet = greet:main")
         .data("scripts/greet-too", "#!python\nimport greet\ngreet.main()\n")
         .data("purelib/greet_more.py", "word = 'more'\n")
@@ -29,25 +26,11 @@ fn works(test: &Sandbox) {
         .succeeds()
         .prints("hello more");
     for script in ["greet", "greet-too"] {
-        test.run(test.venv.join("bin").join(script), &[])
-            .succeeds()
-            .prints("hello");
+        test.run(test.venv.join("bin").join(script), &[]).succeeds().prints("hello");
     }
     assert!(test.venv.join("share/greet/note.txt").exists());
-    let version = test
-        .site_packages()
-        .parent()
-        .unwrap()
-        .file_name()
-        .unwrap()
-        .to_owned();
-    assert!(
-        test.venv
-            .join("include/site")
-            .join(version)
-            .join("greet/greet.h")
-            .exists()
-    );
+    let version = test.site_packages().parent().unwrap().file_name().unwrap().to_owned();
+    assert!(test.venv.join("include/site").join(version).join("greet/greet.h").exists());
     test.unmount().succeeds();
     test.nothing_left(&before);
 }
@@ -94,12 +77,7 @@ fn an_environment_of_the_standard_library() {
     let Some(test) = Sandbox::with_fuse() else { return };
     let test = test.with_wheels([greet()]);
     fs_err::remove_dir_all(&test.venv).unwrap();
-    Outcome::of(
-        test.command(python())
-            .args(["-m", "venv", "--without-pip"])
-            .arg(&test.venv),
-    )
-    .succeeds();
+    Outcome::of(test.command(python()).args(["-m", "venv", "--without-pip"]).arg(&test.venv)).succeeds();
     works(&test);
 }
 
@@ -119,9 +97,7 @@ fn an_environment_on_another_mount() {
     let test = test.with_wheels([greet()]);
     let before = test.environment();
     test.mount().succeeds();
-    test.python("import greet; print(greet.word)")
-        .succeeds()
-        .prints("hello");
+    test.python("import greet; print(greet.word)").succeeds().prints("hello");
     test.unmount().succeeds();
     common::assert_same("before", &before, "after", &test.environment());
 }
@@ -132,11 +108,8 @@ fn an_environment_reached_by_a_link_and_by_a_relative_path() {
     let test = test.with_wheels([greet()]);
     let before = test.environment();
     std::os::unix::fs::symlink(&test.venv, test.root().join("link")).unwrap();
-    test.sitefs(["mount", "-r", "requirements.txt", "link", "cache"])
-        .succeeds();
-    test.python("import greet; print(greet.word)")
-        .succeeds()
-        .prints("hello");
+    test.sitefs(["mount", "-r", "requirements.txt", "link", "cache"]).succeeds();
+    test.python("import greet; print(greet.word)").succeeds().prints("hello");
     test.mount().says("mounted");
     test.sitefs(["unmount", "venv"]).succeeds();
     test.nothing_left(&before);
@@ -148,11 +121,8 @@ fn an_environment_that_is_not_there_is_made_with_the_python_asked_for() {
     let test = test.with_wheels([greet()]);
     fs_err::remove_dir_all(&test.venv).unwrap();
     let asked_for = pythons().pop().unwrap();
-    test.mount_with(&["--python", asked_for.to_str().unwrap()])
-        .succeeds();
-    test.python("import greet; print(greet.word)")
-        .succeeds()
-        .prints("hello");
+    test.mount_with(&["--python", asked_for.to_str().unwrap()]).succeeds();
+    test.python("import greet; print(greet.word)").succeeds().prints("hello");
     let version = "import sys; print(sys.version_info[:2])";
     let expected = test.run(&asked_for, &["-c", version]).succeeds().stdout;
     test.python(version).succeeds().prints(expected.trim_end());
@@ -177,8 +147,6 @@ fn several_requirement_files_add_up() {
     fs_err::write(test.root().join("two.txt"), "other==1.0\n").unwrap();
     let words = ["mount", "-r", "one.txt", "-r", "two.txt", "venv", "cache"];
     test.sitefs(words.map(OsStr::new)).succeeds();
-    test.python("import greet, other; print(greet.word, other.word)")
-        .succeeds()
-        .prints("hello other");
+    test.python("import greet, other; print(greet.word, other.word)").succeeds().prints("hello other");
     test.unmount().succeeds();
 }

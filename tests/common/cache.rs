@@ -19,10 +19,7 @@ pub struct Uv {
 impl Uv {
     /// A uv with this cache; the cache is made when it is first filled.
     pub fn new(cache: &Path, home: &Path) -> Self {
-        Self {
-            cache: cache.to_path_buf(),
-            home: home.to_path_buf(),
-        }
+        Self { cache: cache.to_path_buf(), home: home.to_path_buf() }
     }
 
     /// `uv ARGUMENTS`, offline, to be run.
@@ -49,19 +46,9 @@ impl Uv {
         let scratch = tempfile::tempdir_in(&self.home).unwrap();
         let venv = scratch.path().join("venv");
         self.venv(&venv, python);
-        let mut command = self.command([
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-index",
-            "--find-links",
-        ]);
-        command
-            .arg(wheels)
-            .args(requirements)
-            .arg("--python")
-            .arg(venv.join("bin/python"));
+        let mut command =
+            self.command(["pip", "install", "--quiet", "--no-deps", "--no-index", "--find-links"]);
+        command.arg(wheels).args(requirements).arg("--python").arg(venv.join("bin/python"));
         Outcome::of(&mut command).succeeds();
     }
 
@@ -70,13 +57,7 @@ impl Uv {
         let mut command = self.command(["pip", "sync", "--quiet", "--require-hashes", "--python"]);
         command.arg(venv.join("bin/python")).arg(requirements);
         command.env_remove("UV_OFFLINE").env_remove("UV_LINK_MODE");
-        for name in [
-            "UV_DEFAULT_INDEX",
-            "UV_INDEX",
-            "UV_INDEX_URL",
-            "UV_EXTRA_INDEX_URL",
-            "UV_NATIVE_TLS",
-        ] {
+        for name in ["UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NATIVE_TLS"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
@@ -97,11 +78,7 @@ pub fn pip(venv: &Path, home: &Path, arguments: &[&str]) -> Command {
 
 fn tool(name: &str) -> PathBuf {
     let path = Path::new(REPOSITORY).join("target/tools/uv/bin").join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run `make tools` (or `make test`) first",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run `make tools` (or `make test`) first", path.display());
     path
 }
 
@@ -124,22 +101,13 @@ impl Corpus {
     pub fn prepared(name: &str) -> Self {
         let requirements = Path::new(REPOSITORY).join(format!("tests/corpora/{name}.txt"));
         let python = corpora_python();
-        let state = [
-            python.as_os_str().as_encoded_bytes(),
-            &fs_err::read(&requirements).unwrap(),
-        ]
-        .concat();
+        let state = [python.as_os_str().as_encoded_bytes(), &fs_err::read(&requirements).unwrap()].concat();
         let digest = Sha256::digest(&state);
-        let folder = Path::new(REPOSITORY).join("target/tools/corpora").join(format!(
-            "{name}-{:02x}{:02x}{:02x}{:02x}",
-            digest[0], digest[1], digest[2], digest[3]
-        ));
-        let corpus = Self {
-            requirements,
-            cache: folder.join("cache"),
-            installed: folder.join("installed"),
-            python,
-        };
+        let folder = Path::new(REPOSITORY)
+            .join("target/tools/corpora")
+            .join(format!("{name}-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]));
+        let corpus =
+            Self { requirements, cache: folder.join("cache"), installed: folder.join("installed"), python };
         fs_err::create_dir_all(&folder).unwrap();
         let lock = fs_err::File::create(folder.join("lock")).unwrap();
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -152,10 +120,7 @@ impl Corpus {
     }
 
     fn fetch(&self, home: &Path) {
-        eprintln!(
-            "fetching the distributions of {} (once)",
-            self.requirements.display()
-        );
+        eprintln!("fetching the distributions of {} (once)", self.requirements.display());
         for leftover in [&self.cache, &self.installed] {
             if leftover.exists() {
                 fs_err::remove_dir_all(leftover).unwrap();

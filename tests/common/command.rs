@@ -62,24 +62,15 @@ pub fn as_nobody(command: &Command) -> Command {
 
 /// `id -u nobody` or `id -g nobody`.
 pub fn id_of_nobody(which: &str) -> u32 {
-    let output = Command::new("id")
-        .args([which, "nobody"])
-        .output()
-        .expect("id runs");
-    String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .parse()
-        .expect("there is a user nobody")
+    let output = Command::new("id").args([which, "nobody"]).output().expect("id runs");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("there is a user nobody")
 }
 
 /// Whether the user `nobody` can run this program: a Python below /root, for one, it cannot.
 pub fn nobody_can_run(program: &Path) -> bool {
     let mut command = Command::new(program);
     command.args(["-c", ""]).current_dir("/");
-    as_nobody(&command)
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    as_nobody(&command).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// How a command ended and what it said.
@@ -119,12 +110,7 @@ impl Outcome {
             Err(_) => panic!("a process that it left behind holds the output open: {command_line}"),
         };
         let (stdout, stderr) = (text(stdout), text(stderr));
-        Self {
-            command_line,
-            status,
-            stdout,
-            stderr,
-        }
+        Self { command_line, status, stdout, stderr }
     }
 
     /// The exit code, or none if a signal ended it.
@@ -142,10 +128,7 @@ impl Outcome {
     #[track_caller]
     pub fn fails(self) -> Self {
         let outcome = self.exits(1);
-        assert!(
-            !outcome.stderr.trim().is_empty(),
-            "failed without a word: {outcome}"
-        );
+        assert!(!outcome.stderr.trim().is_empty(), "failed without a word: {outcome}");
         outcome
     }
 
@@ -160,10 +143,7 @@ impl Outcome {
     /// Its standard output is this line.
     #[track_caller]
     pub fn prints(self, line: &str) -> Self {
-        assert!(
-            self.stdout.trim_end() == line,
-            "expected the output {line:?}: {self}"
-        );
+        assert!(self.stdout.trim_end() == line, "expected the output {line:?}: {self}");
         self
     }
 
@@ -192,16 +172,8 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            command_line,
-            status,
-            stdout,
-            stderr,
-        } = self;
-        write!(
-            formatter,
-            "\n$ {command_line}\n{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
-        )
+        let Self { command_line, status, stdout, stderr } = self;
+        write!(formatter, "\n$ {command_line}\n{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
     }
 }
 
@@ -216,13 +188,7 @@ fn read_in_background(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>>
 }
 
 fn command_line(command: &Command) -> String {
-    let words: Vec<OsString> = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(OsStr::to_os_string)
-        .collect();
-    words
-        .iter()
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let words: Vec<OsString> =
+        std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_os_string).collect();
+    words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -23,11 +23,7 @@ pub use wheel::WheelBuilder;
 
 /// Whether a test that mounts can run; if not, it says so loudly, or fails where the tests must run.
 pub fn fuse() -> bool {
-    match fs_err::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/fuse")
-    {
+    match fs_err::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
         Ok(_) => true,
         Err(error) => skip(&format!("FUSE does not work here: {error}")),
     }

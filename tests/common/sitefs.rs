@@ -48,10 +48,7 @@ pub fn servers_below(folder: &Path) -> Vec<u32> {
             let is_sitefs = fs_err::read_link(format!("/proc/{pid}/exe"))
                 .is_ok_and(|program| program.file_name().is_some_and(|name| name == "sitefs"));
             let environment = fs_err::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            is_sitefs
-                && environment
-                    .split(|&byte| byte == 0)
-                    .any(|variable| variable.starts_with(&home))
+            is_sitefs && environment.split(|&byte| byte == 0).any(|variable| variable.starts_with(&home))
         })
         .collect()
 }

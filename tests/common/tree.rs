@@ -44,19 +44,15 @@ pub fn tree(root: &Path, read: impl Fn(&Path, Vec<u8>) -> Option<Vec<u8>>, leave
         };
         let relative = path.strip_prefix(root).unwrap_or(path).to_path_buf();
         let entry = match metadata {
-            Some(metadata) if metadata.is_dir() => Entry {
-                kind: Kind::Directory,
-                mode: metadata.permissions().mode() & 0o7777,
-            },
+            Some(metadata) if metadata.is_dir() => {
+                Entry { kind: Kind::Directory, mode: metadata.permissions().mode() & 0o7777 }
+            }
             Some(metadata) => {
                 let bytes = fs_err::read(path).unwrap_or_else(|error| panic!("{error}"));
                 let Some(bytes) = read(&relative, bytes) else {
                     continue;
                 };
-                Entry {
-                    kind: Kind::File(digest(&bytes)),
-                    mode: metadata.permissions().mode() & 0o7777,
-                }
+                Entry { kind: Kind::File(digest(&bytes)), mode: metadata.permissions().mode() & 0o7777 }
             }
             None => Entry {
                 kind: Kind::Link(
@@ -114,15 +110,7 @@ pub fn assert_same<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
             format!("{key:?}\n    {left_name}: {left}\n    {right_name}: {right}")
         })
         .collect();
-    let shown = differences
-        .iter()
-        .take(10)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join("\n");
+    let shown = differences.iter().take(10).map(String::as_str).collect::<Vec<_>>().join("\n");
     let count = differences.len();
-    assert!(
-        count == 0,
-        "{count} differences between {left_name} and {right_name}, the first:\n{shown}"
-    );
+    assert!(count == 0, "{count} differences between {left_name} and {right_name}, the first:\n{shown}");
 }

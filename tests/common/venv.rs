@@ -48,9 +48,7 @@ impl Sandbox {
 
     /// A sandbox whose commands run as the user `nobody`, who owns everything in it.
     pub fn for_nobody() -> Self {
-        let python = installed_pythons()
-            .map(|(_, python)| python)
-            .find(|python| nobody_can_run(python));
+        let python = installed_pythons().map(|(_, python)| python).find(|python| nobody_can_run(python));
         Self::at("venv", &python.expect("a Python that every user can run"), true)
     }
 
@@ -102,26 +100,16 @@ impl Sandbox {
     pub fn site_packages(&self) -> PathBuf {
         let lib = fs_err::read_dir(self.venv.join("lib")).unwrap();
         let is_python = |path: &PathBuf| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("python"))
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"))
         };
-        lib.map(|entry| entry.unwrap().path())
-            .find(is_python)
-            .expect("lib/pythonX.Y")
-            .join("site-packages")
+        lib.map(|entry| entry.unwrap().path()).find(is_python).expect("lib/pythonX.Y").join("site-packages")
     }
 
     /// Has uv unpack these wheels into the cache, and writes a lock that pins them in this order.
     pub fn with_wheels(self, wheels: impl IntoIterator<Item = WheelBuilder>) -> Self {
         let wheels: Vec<WheelBuilder> = wheels.into_iter().collect();
         self.unpack(&wheels);
-        self.lock(
-            &wheels
-                .iter()
-                .map(WheelBuilder::pin)
-                .collect::<Vec<_>>()
-                .join("\n"),
-        );
+        self.lock(&wheels.iter().map(WheelBuilder::pin).collect::<Vec<_>>().join("\n"));
         self
     }
 
@@ -201,11 +189,7 @@ impl Sandbox {
     pub fn sitefs_command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.command(&self.program);
         command.args(arguments);
-        if self.is_for_nobody {
-            as_nobody(&command)
-        } else {
-            command
-        }
+        if self.is_for_nobody { as_nobody(&command) } else { command }
     }
 
     /// `sitefs ARGUMENTS`.
@@ -220,11 +204,8 @@ impl Sandbox {
 
     /// The same, with options.
     pub fn mount_with(&self, options: &[&str]) -> Outcome {
-        let mut arguments: Vec<&OsStr> = vec![
-            OsStr::new("mount"),
-            OsStr::new("-r"),
-            self.requirements.as_os_str(),
-        ];
+        let mut arguments: Vec<&OsStr> =
+            vec![OsStr::new("mount"), OsStr::new("-r"), self.requirements.as_os_str()];
         arguments.extend(options.iter().map(OsStr::new));
         arguments.extend([self.venv.as_os_str(), self.cache.as_os_str()]);
         self.sitefs(arguments)
@@ -249,11 +230,7 @@ impl Sandbox {
     pub fn python_command(&self, code: &str) -> Command {
         let mut command = self.command(self.venv.join("bin/python"));
         command.args(["-c", code]);
-        if self.is_for_nobody {
-            as_nobody(&command)
-        } else {
-            command
-        }
+        if self.is_for_nobody { as_nobody(&command) } else { command }
     }
 
     /// Whether anything is mounted in this sandbox.
@@ -271,11 +248,7 @@ impl Sandbox {
     /// Nothing is mounted, no server runs, and sitefs left nothing in the environment: as before the mount.
     #[track_caller]
     pub fn nothing_left(&self, before: &Tree) {
-        assert!(
-            !self.is_mounted(),
-            "still mounted: {:?}",
-            mounts_below(&self.root())
-        );
+        assert!(!self.is_mounted(), "still mounted: {:?}", mounts_below(&self.root()));
         super::wait_until("the server is gone", || servers_below(&self.root()).is_empty());
         assert_same("before", before, "after", &self.environment());
     }
@@ -283,10 +256,7 @@ impl Sandbox {
     /// What lies in the environment, sitefs's own notes and Python's bytecode apart.
     pub fn environment(&self) -> Tree {
         let is_content = |path: &Path| !path.iter().any(|part| part == ".sitefs" || part == "__pycache__");
-        exact_tree(&self.venv)
-            .into_iter()
-            .filter(|(path, _)| is_content(path))
-            .collect()
+        exact_tree(&self.venv).into_iter().filter(|(path, _)| is_content(path)).collect()
     }
 
     fn give_to_nobody(&self) {
@@ -309,12 +279,7 @@ impl Drop for Sandbox {
         if let Some(sealed) = self.sealed.take()
             && !std::thread::panicking()
         {
-            assert_same(
-                "the cache before",
-                &sealed,
-                "the cache after",
-                &exact_tree(&self.cache),
-            );
+            assert_same("the cache before", &sealed, "the cache after", &exact_tree(&self.cache));
         }
     }
 }
@@ -326,9 +291,7 @@ pub fn python() -> PathBuf {
 
 /// The Python that the corpora are pinned for, or else the one that is there.
 pub fn corpora_python() -> PathBuf {
-    let of_corpora = pythons()
-        .into_iter()
-        .find(|python| version(python) == Some((3, 11)));
+    let of_corpora = pythons().into_iter().find(|python| version(python) == Some((3, 11)));
     of_corpora.unwrap_or_else(python)
 }
 
@@ -347,29 +310,17 @@ fn installed_pythons() -> impl Iterator<Item = ((u32, u32), PathBuf)> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    for versions in [
-        home.join(".pyenv/versions"),
-        home.join(".local/share/uv/python"),
-        "/opt/python".into(),
-    ] {
+    for versions in [home.join(".pyenv/versions"), home.join(".local/share/uv/python"), "/opt/python".into()]
+    {
         let found = fs_err::read_dir(versions).into_iter().flatten().flatten();
         folders.extend(found.map(|entry| entry.path().join("bin")));
     }
-    let names = [
-        "python3",
-        "python3.14",
-        "python3.13",
-        "python3.12",
-        "python3.11",
-        "python3.10",
-    ];
+    let names = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"];
     let candidates = names.into_iter().flat_map(move |name| {
         let paths = folders.iter().map(|folder| folder.join(name));
         paths.filter(|path| path.exists()).collect::<Vec<_>>()
     });
-    candidates
-        .filter_map(|path| inspect(&path))
-        .filter(|(version, _)| *version >= (3, 10))
+    candidates.filter_map(|path| inspect(&path)).filter(|(version, _)| *version >= (3, 10))
 }
 
 fn version(python: &Path) -> Option<(u32, u32)> {

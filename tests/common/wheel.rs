@@ -55,20 +55,13 @@ impl WheelBuilder {
     /// A file of `NAME-VERSION.data/`, such as `scripts/tool` or `data/share/doc/x`.
     pub fn data(self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
         let path = format!("{}.data/{path}", self.stem());
-        let mode = if path.contains(".data/scripts/") {
-            0o755
-        } else {
-            0o644
-        };
+        let mode = if path.contains(".data/scripts/") { 0o755 } else { 0o644 };
         self.member(&path, bytes.as_ref(), mode)
     }
 
     /// A line of entry_points.txt, as it is written there: `("console_scripts", "tool = pkg:main")`. The line may lie.
     pub fn entry_point(mut self, group: &str, line: &str) -> Self {
-        self.entry_points
-            .entry(group.to_owned())
-            .or_default()
-            .push(line.to_owned());
+        self.entry_points.entry(group.to_owned()).or_default().push(line.to_owned());
         self
     }
 
@@ -103,14 +96,8 @@ impl WheelBuilder {
     pub fn build(&self, folder: &Path) -> PathBuf {
         let mut members = self.members.clone();
         let dist_info = self.dist_info();
-        members.insert(
-            format!("{dist_info}/METADATA"),
-            (self.metadata().into_bytes(), 0o644),
-        );
-        members.insert(
-            format!("{dist_info}/WHEEL"),
-            (self.wheel_file().into_bytes(), 0o644),
-        );
+        members.insert(format!("{dist_info}/METADATA"), (self.metadata().into_bytes(), 0o644));
+        members.insert(format!("{dist_info}/WHEEL"), (self.wheel_file().into_bytes(), 0o644));
         if !self.entry_points.is_empty() {
             members.insert(
                 format!("{dist_info}/entry_points.txt"),
@@ -118,22 +105,14 @@ impl WheelBuilder {
             );
         }
         let record_path = format!("{dist_info}/RECORD");
-        let record = self
-            .raw_record
-            .clone()
-            .unwrap_or_else(|| record(&members, &record_path));
+        let record = self.raw_record.clone().unwrap_or_else(|| record(&members, &record_path));
         members.insert(record_path, (record.into_bytes(), 0o644));
 
         fs_err::create_dir_all(folder).unwrap();
         let path = folder.join(format!("{}-{}.whl", self.stem(), self.tags));
         let mut archive = ZipWriter::new(fs_err::File::create(&path).unwrap());
         for (name, (bytes, mode)) in &members {
-            archive
-                .start_file(
-                    name.as_str(),
-                    SimpleFileOptions::default().unix_permissions(*mode),
-                )
-                .unwrap();
+            archive.start_file(name.as_str(), SimpleFileOptions::default().unix_permissions(*mode)).unwrap();
             archive.write_all(bytes).unwrap();
         }
         archive.finish().unwrap();
@@ -150,10 +129,7 @@ impl WheelBuilder {
     }
 
     fn metadata(&self) -> String {
-        let mut text = format!(
-            "Metadata-Version: 2.1\nName: {}\nVersion: {}\n",
-            self.name, self.version
-        );
+        let mut text = format!("Metadata-Version: 2.1\nName: {}\nVersion: {}\n", self.name, self.version);
         for requirement in &self.requires {
             text += &format!("Requires-Dist: {requirement}\n");
         }
@@ -178,19 +154,11 @@ impl WheelBuilder {
 /// `py2.py3-none-any` stands for two tags.
 fn expanded(tags: &str) -> BTreeSet<String> {
     let parts: Vec<Vec<&str>> = tags.split('-').map(|part| part.split('.').collect()).collect();
-    let [pythons, abis, platforms] = parts.as_slice() else {
-        panic!("three parts in {tags}")
-    };
+    let [pythons, abis, platforms] = parts.as_slice() else { panic!("three parts in {tags}") };
     let with_platforms = |python: &str, abi: &str| -> Vec<String> {
-        platforms
-            .iter()
-            .map(|platform| format!("{python}-{abi}-{platform}"))
-            .collect()
+        platforms.iter().map(|platform| format!("{python}-{abi}-{platform}")).collect()
     };
-    pythons
-        .iter()
-        .flat_map(|python| abis.iter().flat_map(move |abi| with_platforms(python, abi)))
-        .collect()
+    pythons.iter().flat_map(|python| abis.iter().flat_map(move |abi| with_platforms(python, abi))).collect()
 }
 
 fn record(members: &BTreeMap<String, (Vec<u8>, u32)>, record_path: &str) -> String {
