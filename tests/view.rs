@@ -5,10 +5,10 @@ mod common;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
 use common::{Outcome, Sandbox, WheelBuilder};
-use walkdir::WalkDir;
+use walkdir::{DirEntryExt, WalkDir};
 
 fn pair() -> [WheelBuilder; 2] {
     let one = WheelBuilder::new("one", "1.0")
@@ -76,24 +76,9 @@ fn inode_numbers_are_unique_and_the_same_however_they_are_asked_for() {
     };
     let first = numbers();
     assert_eq!(first, numbers());
-    for entry in fs_err::read_dir(test.site_packages().join("shared")).unwrap() {
-        let entry = entry.unwrap();
-        assert_eq!(first[&entry.file_name_ino()], entry.path());
-    }
-}
-
-/// The number in a listing, not the one that stat(2) gives.
-trait ListedNumber {
-    fn file_name_ino(&self) -> u64;
-}
-
-impl ListedNumber for fs_err::DirEntry {
-    fn file_name_ino(&self) -> u64 {
-        let parent = self.path().parent().unwrap().to_path_buf();
-        #[expect(clippy::disallowed_methods, reason = "fs_err hides d_ino")]
-        let mut listing = std::fs::read_dir(parent).unwrap();
-        listing.find_map(|entry| entry.ok().filter(|entry| entry.path() == self.path())).unwrap().ino()
-    }
+    let listing =
+        WalkDir::new(test.site_packages().join("shared")).max_depth(1).into_iter().map(Result::unwrap);
+    listing.for_each(|entry| assert_eq!(first[&entry.ino()], entry.path(), "the number in the listing"));
 }
 
 #[test]
