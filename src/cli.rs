@@ -1,5 +1,6 @@
 //! What a person types.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -21,24 +22,60 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make an environment complete
-    Mount(MountOptions),
+    Mount(MountCommand),
     /// Undo it
     #[command(alias = "umount")]
     Unmount(UnmountOptions),
+    /// Mount, run a command in the environment, unmount: for entrypoints of containers, and everywhere else
+    Run(RunCommand),
     /// Tell what is mounted, how, from which cache, since when, by which process
     Status(StatusOptions),
     /// Tell which distribution an entry comes from, its target, what it hides
     Why(WhyOptions),
 }
 
-/// Options of `mount`.
+/// `mount`: what, and how.
 #[derive(Debug, Args)]
-pub struct MountOptions {
+pub struct MountCommand {
     /// The virtual environment
     pub venv: PathBuf,
     /// The cache of unpacked wheels: uv's [default: the environment variable UV_CACHE_DIR, then uv's own default]
     #[arg(env = "SITEFS_CACHE")]
     pub cache: Option<PathBuf>,
+    /// How it is mounted.
+    #[command(flatten)]
+    pub options: MountOptions,
+    /// Serve in this process, until it is unmounted or interrupted
+    #[arg(short, long)]
+    pub foreground: bool,
+    /// Print what was mounted as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `run`: what, where, and how it is mounted.
+#[derive(Debug, Args)]
+pub struct RunCommand {
+    /// The virtual environment [default: the environment variable VIRTUAL_ENV, then .venv]
+    #[arg(long)]
+    pub venv: Option<PathBuf>,
+    /// The cache of unpacked wheels: uv's [default: the environment variable UV_CACHE_DIR, then uv's own default]
+    #[arg(long, env = "SITEFS_CACHE")]
+    pub cache: Option<PathBuf>,
+    /// How it is mounted.
+    #[command(flatten)]
+    pub options: MountOptions,
+    /// Mount where other processes see it too, not in a mount namespace of COMMAND's own; always so as process 1
+    #[arg(long)]
+    pub no_namespace: bool,
+    /// The command and its arguments; it is looked for in the environment first
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// How `mount` and `run` mount.
+#[derive(Debug, Args)]
+pub struct MountOptions {
     /// A lock file, in requirements.txt format [default: requirements.txt beside VENV, then what was last mounted]
     #[arg(short, long = "requirements", value_name = "FILE")]
     pub requirements: Vec<PathBuf>,
@@ -48,12 +85,6 @@ pub struct MountOptions {
     /// Let all users see the mount, as it is by default when root mounts
     #[arg(long)]
     pub allow_other: bool,
-    /// Serve in this process, until it is unmounted or interrupted
-    #[arg(short, long)]
-    pub foreground: bool,
-    /// Print what was mounted as JSON
-    #[arg(long)]
-    pub json: bool,
     /// How much to say.
     #[command(flatten)]
     pub verbosity: Verbosity,

@@ -1,22 +1,27 @@
 //! A file a verb; each reads like its own summary.
 
 mod mount;
+mod run;
 mod status;
 mod unmount;
 mod why;
 
+use std::process::ExitCode;
+
 use crate::cli::Command;
 use crate::error::Result;
 
-/// Does what was asked for.
+/// Does what was asked for. The exit code is 0, or that of the command that was run.
 ///
 /// # Errors
 /// What kept it from being done.
-pub fn run(command: Command) -> Result<()> {
+pub fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Mount(options) => mount::mount(&options),
+        Command::Mount(command) => mount::mount(&command),
         Command::Unmount(options) => unmount::unmount(&options),
+        Command::Run(command) => return run::run(&command),
         Command::Status(options) => status::status(&options),
         Command::Why(options) => why::why(&options),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

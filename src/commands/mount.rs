@@ -10,9 +10,9 @@ use rustix::process::geteuid;
 
 use super::status;
 use crate::cache::{Archive, Cache};
-use crate::cli::{MountOptions, print};
+use crate::cli::{MountCommand, MountOptions, print};
 use crate::error::{Context, Error, Result};
-use crate::fuse::{self, Server};
+use crate::fuse::{self, Place, Server};
 use crate::lock::Lock;
 use crate::outside;
 use crate::parallel::parallel;
@@ -21,36 +21,35 @@ use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Interpreter, Layout, Venv};
 use crate::view::{Distribution, View, clashes, installed};
 
-pub(super) fn mount(options: &MountOptions) -> Result<()> {
+pub(super) fn mount(command: &MountCommand) -> Result<()> {
     let started = Instant::now();
-    let (venv, is_new) = open_or_create(options)?;
-    let result = complete(&venv, options, started);
+    let (venv, is_new) = open_or_create(&command.venv, &command.options)?;
+    let result = complete(&venv, command, started);
     if result.is_err() && is_new {
         fs_err::remove_dir_all(venv.root())?;
     }
     result
 }
 
-fn open_or_create(options: &MountOptions) -> Result<(Venv, bool)> {
+/// The environment, and whether it was just created.
+pub(super) fn open_or_create(venv: &Path, options: &MountOptions) -> Result<(Venv, bool)> {
     match &options.python {
-        Some(python) if fs_err::symlink_metadata(&options.venv).is_err() => {
-            Ok((Venv::create(&options.venv, python)?, true))
-        }
-        _ => Ok((Venv::open(&options.venv)?, false)),
+        Some(python) if fs_err::symlink_metadata(venv).is_err() => Ok((Venv::create(venv, python)?, true)),
+        _ => Ok((Venv::open(venv)?, false)),
     }
 }
 
-fn complete(venv: &Venv, options: &MountOptions, started: Instant) -> Result<()> {
-    let interpreter = Interpreter::of(venv.root())?;
-    let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
-    let state = State::of(venv.root());
-    refuse_if_mounted(&layout, &state)?;
-    let inputs = Inputs::choose(options, venv, &state)?;
-    let distributions = resolve(&inputs, &interpreter, &layout, options)?;
-    tell_clashes(&distributions, options)?;
-
+fn complete(venv: &Venv, command: &MountCommand, started: Instant) -> Result<()> {
+    let plan = Plan::make(venv, command.cache.as_deref(), &command.options, refuse_if_mounted)?;
+    let state = plan.state.clone();
     let lock = state.lock()?;
-    let result = act(distributions, &inputs, &layout, &state, lock, options, started);
+    if state.has_runs(&lock) {
+        let venv = venv.root().display();
+        return Err(
+            Error::new(format!("a `sitefs run` uses {venv}")).with_help("mount it when that has ended")
+        );
+    }
+    let result = act(plan, lock, command, started);
     if result.is_err() {
         state.remove_if_unused()?;
     }
@@ -64,7 +63,7 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn choose(options: &MountOptions, venv: &Venv, state: &State) -> Result<Self> {
+    fn choose(cache: Option<&Path>, options: &MountOptions, venv: &Venv, state: &State) -> Result<Self> {
         let beside = venv.root().with_file_name("requirements.txt");
         let (requirements, last_cache) = if !options.requirements.is_empty() {
             (options.requirements.clone(), None)
@@ -78,9 +77,9 @@ impl Inputs {
         };
         let absolute = |path: &PathBuf| std::path::absolute(path).context(|| path.display().to_string());
         let requirements = requirements.iter().map(absolute).collect::<Result<_>>()?;
-        let cache = options.cache.clone().or(last_cache).or_else(default_cache).ok_or_else(|| {
+        let cache = cache.map(Path::to_path_buf).or(last_cache).or_else(default_cache).ok_or_else(|| {
             Error::new("no cache is known: neither UV_CACHE_DIR nor HOME is set")
-                .with_help("give CACHE after VENV")
+                .with_help("give the cache, as CACHE after VENV or in SITEFS_CACHE")
         })?;
         Ok(Self { requirements, cache })
     }
@@ -128,42 +127,107 @@ fn tell_clashes(distributions: &[Distribution], options: &MountOptions) -> Resul
 }
 
 /// Changes the environment: whatever fails, it is left as it was.
-fn act(
-    mut distributions: Vec<Distribution>,
-    inputs: &Inputs,
-    layout: &Layout,
-    state: &State,
-    lock: StateLock,
-    options: &MountOptions,
-    started: Instant,
-) -> Result<()> {
-    clear_dead_mount(layout, state, options)?;
-    let upper = open_upper(layout)?;
-    hide_what_is_private(&mut distributions, &upper, options)?;
-    place_outside(&mut distributions, layout, state, options)?;
-    let server = Server {
-        record: record(&distributions, inputs, layout)?,
-        view: View::new(distributions, upper, layout.clone())?,
-        root: layout.root.clone(),
-        state: state.clone(),
-        lock,
-        allow_other: options.allow_other || geteuid().is_root(),
-    };
-    let served = if options.foreground {
-        fuse::start(server).map(|running| {
-            tell(running.record(), options, started);
+fn act(plan: Plan, lock: StateLock, command: &MountCommand, started: Instant) -> Result<()> {
+    let (root, state) = (plan.layout.root.clone(), plan.state.clone());
+    let served = plan.prepare(true, &command.options).and_then(|prepared| {
+        let server = prepared.server(lock, Place::Here);
+        if command.foreground {
+            let running = fuse::start(server)?;
+            tell(running.record(), command, started);
             running.wait();
-        })
-    } else {
-        fuse::start_in_background(server).map(|record| tell(&record, options, started))
-    };
+        } else {
+            tell(&fuse::start_in_background(server)?, command, started);
+        }
+        Ok(())
+    });
     if served.is_err() {
-        outside::undo(&layout.root, state)?;
+        outside::undo(&root, &state)?;
     }
     served
 }
 
-fn refuse_if_mounted(layout: &Layout, state: &State) -> Result<()> {
+/// What is to be mounted: found, and nothing changed yet.
+pub(super) struct Plan {
+    pub(super) layout: Layout,
+    pub(super) state: State,
+    inputs: Inputs,
+    distributions: Vec<Distribution>,
+}
+
+/// What a server needs, save the right to serve and the place.
+pub(super) struct Prepared {
+    view: View,
+    record: MountRecord,
+    state: State,
+    root: PathBuf,
+    allow_other: bool,
+}
+
+impl Plan {
+    /// Finds what the locks ask for, if `check` has nothing against it.
+    pub(super) fn make(
+        venv: &Venv,
+        cache: Option<&Path>,
+        options: &MountOptions,
+        check: impl FnOnce(&Layout, &State) -> Result<()>,
+    ) -> Result<Self> {
+        let interpreter = Interpreter::of(venv.root())?;
+        let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
+        let state = State::of(venv.root());
+        check(&layout, &state)?;
+        let inputs = Inputs::choose(cache, options, venv, &state)?;
+        let distributions = resolve(&inputs, &interpreter, &layout, options)?;
+        tell_clashes(&distributions, options)?;
+        Ok(Self { layout, state, inputs, distributions })
+    }
+
+    /// What would be written down of this mount.
+    pub(super) fn record(&self) -> Result<MountRecord> {
+        record(&self.distributions, &self.inputs, &self.layout)
+    }
+
+    /// Makes what goes outside site-packages, or takes it as another `sitefs run` made it.
+    pub(super) fn prepare(mut self, place: bool, options: &MountOptions) -> Result<Prepared> {
+        clear_dead_mount(&self.layout, &self.state, options)?;
+        let upper = open_upper(&self.layout)?;
+        hide_what_is_private(&mut self.distributions, &upper, options)?;
+        if place {
+            place_outside(&mut self.distributions, &self.layout, &self.state, options)?;
+        } else {
+            let placed = outside::placed(&self.state);
+            for distribution in &mut self.distributions {
+                distribution.placements.retain(|placement| placed.contains(&placement.path));
+            }
+        }
+        Ok(Prepared {
+            record: self.record()?,
+            view: View::new(self.distributions, upper, self.layout.clone())?,
+            root: self.layout.root,
+            state: self.state,
+            allow_other: options.allow_other || geteuid().is_root(),
+        })
+    }
+}
+
+impl Prepared {
+    /// The server of it.
+    pub(super) fn server(self, lock: StateLock, place: Place) -> Server {
+        let Self { view, record, state, root, allow_other } = self;
+        Server { view, record, state, root, allow_other, lock, place }
+    }
+
+    /// The distributions, without those that the environment's own hide.
+    pub(super) fn record(&self) -> &MountRecord {
+        &self.record
+    }
+
+    /// Whether all users may see the mount.
+    pub(super) fn allow_other(&self) -> bool {
+        self.allow_other
+    }
+}
+
+pub(super) fn refuse_if_mounted(layout: &Layout, state: &State) -> Result<()> {
     let point = layout.site_packages();
     let Some(mount) = mounts::at(&point)? else {
         return Ok(());
@@ -266,13 +330,13 @@ fn record(distributions: &[Distribution], inputs: &Inputs, layout: &Layout) -> R
     })
 }
 
-fn tell(record: &MountRecord, options: &MountOptions, started: Instant) {
-    if options.json {
+fn tell(record: &MountRecord, command: &MountCommand, started: Instant) {
+    if command.json {
         print(status::Status::mounted(record).to_json());
         return;
     }
     let count = record.distributions.len();
-    options.verbosity.say(format!(
+    command.options.verbosity.say(format!(
         "mounted {count} distribution{} on {} in {:.1} ms (fuse, from {})",
         if count == 1 { "" } else { "s" },
         venv_of(&record.site_packages).display(),

@@ -22,7 +22,8 @@ struct BoundedLog {
 /// # Errors
 /// The file cannot be written.
 pub(super) fn start(path: &Path) -> Result<()> {
-    let file = fs_err::OpenOptions::new().create(true).truncate(true).write(true).open(path)?.into_file();
+    // Several servers may share it: each line goes to its end.
+    let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?.into_file();
     ::log::set_boxed_logger(Box::new(BoundedLog { file: Mutex::new(file) }))
         .map_err(|error| Error::new(format!("{} cannot be used as log", path.display())).because(error))?;
     ::log::set_max_level(LevelFilter::Info);

@@ -5,7 +5,9 @@
 mod filesystem;
 mod log;
 mod mount;
+mod private;
 mod server;
 
 pub use mount::unmount;
-pub use server::{Running, Server, start, start_in_background};
+pub use private::{Waiting, mount_privately};
+pub use server::{Place, Running, Server, clean_up_after_run, start, start_in_background};

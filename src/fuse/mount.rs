@@ -86,6 +86,11 @@ impl From<Error> for DirectFailure {
     }
 }
 
+/// Mounts by mount(2), in whatever namespace this process is.
+pub(super) fn mount_here(point: &Path, allow_other: bool) -> Result<Mounted> {
+    mount_directly(point, allow_other).map_err(|failure| failure.error)
+}
+
 fn mount_directly(point: &Path, allow_other: bool) -> Result<Mounted, DirectFailure> {
     let device = open_device()?;
     let options = format!(
@@ -159,22 +164,26 @@ fn mount_by_fusermount(point: &Path, allow_other: bool) -> Result<Mounted> {
             error
         });
     }
-    receive_descriptor(&ours).map(|device| Mounted { device })
+    let (device, _) = receive_descriptor(&ours)?;
+    device
+        .map(|device| Mounted { device })
+        .ok_or_else(|| Error::new("fusermount3 mounted but handed over no descriptor"))
 }
 
-fn receive_descriptor(socket: &impl AsFd) -> Result<OwnedFd> {
-    let mut byte = [0];
+/// The descriptor that another process sent, and what it said.
+pub(super) fn receive_descriptor(socket: &impl AsFd) -> Result<(Option<OwnedFd>, String)> {
+    let mut text = [0; 1024];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-        .map_err(io::Error::from)?;
-    ancillary
-        .drain()
-        .find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        })
-        .ok_or_else(|| Error::new("fusermount3 mounted but handed over no descriptor"))
+    let received =
+        recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+            .map_err(io::Error::from)?;
+    let descriptor = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let text = text.get(..received.bytes).unwrap_or_default();
+    Ok((descriptor, String::from_utf8_lossy(text).into_owned()))
 }
 
 fn find_fusermount() -> Option<PathBuf> {

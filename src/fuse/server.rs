@@ -1,7 +1,7 @@
 //! The server process: one for each mount. It owns its mount from the first moment to the last.
 
 use std::io::{self, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -10,18 +10,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fuser::{Config, Session, SessionACL};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, chdir, setsid, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, chdir, getpid, getppid, set_parent_process_death_signal, setsid, waitpid,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::filesystem::Filesystem;
 use super::log;
-use super::mount::{Mounted, mount, unmount};
+use super::mount::{mount, unmount};
 use crate::error::{Context, Error, Result};
 use crate::outside;
 use crate::sys::fork::{Fork, close_all_but, fork};
-use crate::sys::mounts;
+use crate::sys::{mounts, signals};
 use crate::venv::state::{MountRecord, State, StateLock};
 use crate::view::View;
 
@@ -39,12 +41,25 @@ pub struct Server {
     pub root: PathBuf,
     /// Its state.
     pub state: State,
-    /// The lock on the state, held as long as the server lives.
+    /// The lock on the state, held as long as the server lives: alone by `mount`, shared by several `run`.
     pub lock: StateLock,
+    /// Where the mount is.
+    pub place: Place,
     /// What is written down once the mount answers; the server puts its own process id in.
     pub record: MountRecord,
     /// Whether all users may see the mount.
     pub allow_other: bool,
+}
+
+/// Where a server's mount is, and what ends it.
+#[derive(Debug)]
+pub enum Place {
+    /// Here: until it is unmounted.
+    Here,
+    /// Here: until it is unmounted, or this process ends, which the server must outlive but by a moment.
+    HereForRun,
+    /// In a mount namespace of its own, which ends it. This is the connection to the kernel.
+    Elsewhere(OwnedFd),
 }
 
 /// A mount that answers, and its server.
@@ -52,9 +67,12 @@ pub struct Running {
     record: MountRecord,
     root: PathBuf,
     state: State,
+    /// None where it is in another mount namespace.
+    point: Option<PathBuf>,
+    is_run: bool,
     session: JoinHandle<io::Result<()>>,
     events: Receiver<Event>,
-    _lock: StateLock,
+    lock: StateLock,
 }
 
 /// What a new server process says when its mount answers; its record follows.
@@ -69,10 +87,11 @@ const HELP: char = '\u{1f}';
 /// What kept the mount from answering; then there is no mount and no process.
 pub fn start_in_background(server: Server) -> Result<MountRecord> {
     let (mut reader, writer) = io::pipe()?;
+    let caller = getpid();
     match fork().context(|| "the server process cannot be started".to_owned())? {
         Fork::Child => {
             drop(reader);
-            std::process::exit(run_detached(server, writer));
+            std::process::exit(run_detached(server, writer, caller));
         }
         Fork::Parent(child) => {
             drop(writer);
@@ -97,10 +116,14 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
 /// # Errors
 /// What kept the mount from answering; then there is no mount.
 pub fn start(server: Server) -> Result<Running> {
-    let Server { view, root, state, lock, mut record, allow_other } = server;
+    let Server { view, root, state, lock, mut record, allow_other, place } = server;
     let point = record.site_packages.clone();
+    let (is_here, is_run) = (!matches!(place, Place::Elsewhere(_)), !matches!(place, Place::Here));
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let Mounted { device } = mount(&point, allow_other)?;
+    let device = match place {
+        Place::Elsewhere(device) => device,
+        Place::Here | Place::HereForRun => mount(&point, allow_other)?.device,
+    };
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
     // Who may see the mount is the kernel's to check, by `allow_other`.
@@ -115,7 +138,9 @@ pub fn start(server: Server) -> Result<Running> {
     let session = match started {
         Ok(session) => session,
         Err(error) => {
-            let _ = unmount(&point, true);
+            if is_here {
+                let _ = unmount(&point, true);
+            }
             return Err(error);
         }
     };
@@ -128,7 +153,8 @@ pub fn start(server: Server) -> Result<Running> {
         let _ = ended.send(Event::Ended);
         result
     });
-    Ok(Running { record, root, state, session, events, _lock: lock })
+    let point = is_here.then_some(point);
+    Ok(Running { record, root, state, point, is_run, session, events, lock })
 }
 
 impl Running {
@@ -139,7 +165,7 @@ impl Running {
 
     /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
     pub fn wait(self) {
-        let point = &self.record.site_packages;
+        let point = self.point.as_deref();
         if wait_for_end(&self.events, point) {
             match self.session.join() {
                 Ok(Ok(())) => ::log::info!("the mount is gone"),
@@ -147,7 +173,15 @@ impl Running {
                 Err(_) => ::log::error!("the session panicked"),
             }
         }
-        clean_up(point, &self.root, &self.state);
+        let cleaned = if self.is_run {
+            drop(self.lock);
+            clean_up_after_run(point, &self.root, &self.state)
+        } else {
+            clean_up(point, &self.root, &self.state)
+        };
+        if let Err(error) = cleaned {
+            ::log::error!("{error}");
+        }
     }
 }
 
@@ -166,10 +200,13 @@ fn forward_signals(mut signals: Signals, events: &Sender<Event>) {
 
 /// Waits for the mount's end; a signal brings it about. Says whether the session has ended, too: users of a mount that
 /// was detached may keep it, but not for ever.
-fn wait_for_end(received: &Receiver<Event>, point: &Path) -> bool {
+fn wait_for_end(received: &Receiver<Event>, point: Option<&Path>) -> bool {
     match received.recv() {
         Ok(Event::Signal(signal)) => {
             ::log::info!("unmounting on signal {signal}");
+            let Some(point) = point else {
+                return false;
+            };
             if let Err((_, error)) = unmount(point, true) {
                 ::log::warn!("{error}");
             }
@@ -188,20 +225,30 @@ fn wait_for_end(received: &Receiver<Event>, point: &Path) -> bool {
     }
 }
 
+/// Leaves the environment as it was, once the server of a `sitefs run` has ended and given its lock back. Others that
+/// run in the environment keep what is outside site-packages. `point` is the mount point, if the mount was here.
+///
+/// # Errors
+/// A place that cannot be written.
+pub fn clean_up_after_run(point: Option<&Path>, root: &Path, state: &State) -> Result<()> {
+    let right = state.lock()?;
+    if state.has_runs(&right) { Ok(()) } else { clean_up(point, root, state) }
+}
+
 /// Leaves the environment as it was before the mount.
-fn clean_up(point: &Path, root: &Path, state: &State) {
+fn clean_up(point: Option<&Path>, root: &Path, state: &State) -> Result<()> {
     // The kernel's end of the session may have been cut (an abort): then a dead mount is left.
-    if mounts::at(point).is_ok_and(|mount| mount.is_some_and(|mount| mount.is_ours() && mount.is_dead())) {
+    if let Some(point) = point
+        && mounts::at(point).is_ok_and(|mount| mount.is_some_and(|mount| mount.is_ours() && mount.is_dead()))
+    {
         let _ = unmount(point, true);
     }
-    if let Err(error) = outside::undo(root, state) {
-        ::log::error!("{error}");
-    }
+    outside::undo(root, state)
 }
 
 /// The child's side of the fork. Gives its exit code.
-fn run_detached(server: Server, mut writer: PipeWriter) -> i32 {
-    match detach(&server, writer.as_fd()).and_then(|()| start(server)) {
+fn run_detached(server: Server, mut writer: PipeWriter, caller: Pid) -> i32 {
+    match detach(&server, writer.as_fd(), caller).and_then(|()| start(server)) {
         Ok(running) => {
             let record = serde_json::to_string(running.record()).unwrap_or_default();
             let told = write!(writer, "{READY}{record}");
@@ -222,15 +269,29 @@ fn run_detached(server: Server, mut writer: PipeWriter) -> i32 {
 
 /// Leaves the caller's session, terminal, directory, and all descriptors that it happened to have open: a pipe or a
 /// lock that a server keeps would hang its caller's caller.
-fn detach(server: &Server, writer: BorrowedFd) -> Result<()> {
+fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
     let failed = |errno: Errno| Error::new(format!("the server process cannot be detached: {errno}"));
     setsid().map_err(failed)?;
+    signals::release()?;
+    if matches!(server.place, Place::HereForRun) {
+        end_with(caller).map_err(failed)?;
+    }
     chdir("/").map_err(failed)?;
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
     dup2_stdin(&null).map_err(failed)?;
     dup2_stdout(&null).map_err(failed)?;
     dup2_stderr(&null).map_err(failed)?;
     drop(null);
-    close_all_but(&[server.lock.as_fd(), server.view.upper(), writer])?;
+    let mut kept = vec![server.lock.as_fd(), server.view.upper(), writer];
+    if let Place::Elsewhere(device) = &server.place {
+        kept.push(device.as_fd());
+    }
+    close_all_but(&kept)?;
     log::start(&server.state.log())
+}
+
+/// Has the kernel end this process when its parent ends, however that comes.
+fn end_with(parent: Pid) -> Result<(), Errno> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH) }
 }

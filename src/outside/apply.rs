@@ -111,6 +111,12 @@ pub fn exists(state: &State) -> bool {
     state.load::<Journal>(JOURNAL).is_some()
 }
 
+/// The paths that are placed now.
+pub fn placed(state: &State) -> HashSet<PathBuf> {
+    let journal = state.load::<Journal>(JOURNAL).unwrap_or_default();
+    journal.files.into_iter().map(|placed| placed.path).collect()
+}
+
 /// The distribution that a path outside site-packages comes from, if it was placed there.
 pub fn owner(state: &State, path: &Path) -> Option<PackageName> {
     let journal = state.load::<Journal>(JOURNAL)?;

@@ -9,7 +9,7 @@ mod scripts;
 
 use std::path::PathBuf;
 
-pub use apply::{Applied, apply, changed, exists, owner, undo};
+pub use apply::{Applied, apply, changed, exists, owner, placed, undo};
 pub use plan::plan;
 
 /// One file that a distribution puts outside site-packages.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::process::Pid;
 
@@ -19,9 +20,7 @@ pub enum Fork {
 /// # Errors
 /// What fork(2) says; `EBUSY` where other threads run.
 pub fn fork() -> io::Result<Fork> {
-    if threads()? != 1 {
-        return Err(io::Error::from(rustix::io::Errno::BUSY));
-    }
+    wait_to_be_alone()?;
     // SAFETY: this process has one thread, so no lock is held by a thread that the child would lack, and the
     // child may call anything that the parent might have.
     match unsafe { libc::fork() } {
@@ -54,6 +53,17 @@ pub fn close_all_but(kept: &[BorrowedFd]) -> io::Result<()> {
         first = end.saturating_add(2);
     }
     Ok(())
+}
+
+/// A thread that was joined is still listed for a moment.
+fn wait_to_be_alone() -> io::Result<()> {
+    for _ in 0..100 {
+        if threads()? == 1 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(io::Error::from(rustix::io::Errno::BUSY))
 }
 
 fn threads() -> io::Result<usize> {

@@ -1,6 +1,9 @@
 //! Thin wrappers over system calls. The only module where `unsafe` is allowed.
 
+pub mod children;
 pub mod directory;
 pub mod fork;
 pub mod holders;
 pub mod mounts;
+pub mod namespace;
+pub mod signals;

@@ -15,6 +15,9 @@ use crate::python::PackageName;
 /// The directory in an environment that is sitefs's own.
 pub const DIRECTORY: &str = ".sitefs";
 
+/// The lock that those `sitefs run` share that use an environment.
+const RUNS: &str = "runs";
+
 /// How long to wait for another sitefs that works on the same environment.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -44,7 +47,7 @@ pub struct MountRecord {
 }
 
 /// A distribution of a mount.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountedDistribution {
     /// Its name.
     pub name: PackageName,
@@ -111,9 +114,31 @@ impl State {
         }
     }
 
-    /// Whether some process holds the lock: a server lives, or a command is at work.
+    /// Whether some process holds the lock, or runs in the environment: a server lives, or a command is at work.
     pub fn is_locked(&self) -> bool {
-        self.directory.is_dir() && matches!(self.try_lock(), Ok(None))
+        self.directory.is_dir()
+            && self.try_lock().is_ok_and(|lock| lock.is_none_or(|lock| self.has_runs(&lock)))
+    }
+
+    /// Joins those `sitefs run` that use the environment at the same time; they are told by a shared lock, which the
+    /// server of each holds as long as it lives. Who looks or joins has the right to the environment at that moment.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn join_runs(&self, _right: &StateLock) -> Result<StateLock> {
+        let file = self.runs()?;
+        file.lock_shared().context(|| format!("{} cannot be locked", self.directory.join(RUNS).display()))?;
+        Ok(StateLock { file })
+    }
+
+    /// Whether some `sitefs run` uses the environment.
+    pub fn has_runs(&self, _right: &StateLock) -> bool {
+        self.runs().is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn runs(&self) -> Result<File> {
+        let path = self.directory.join(RUNS);
+        Ok(fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_file())
     }
 
     /// What is, or was last, mounted; nothing where it was never, or where the record cannot be read.
@@ -193,6 +218,20 @@ mod tests {
         assert!(state.is_locked());
         drop(lock);
         assert!(state.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn several_runs_share_an_environment_and_are_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::of(directory.path());
+        let lock = state.lock().unwrap();
+        assert!(!state.has_runs(&lock));
+        let runs = [state.join_runs(&lock).unwrap(), state.join_runs(&lock).unwrap()];
+        assert!(state.has_runs(&lock));
+        drop(lock);
+        assert!(state.is_locked());
+        drop(runs);
+        assert!(!state.is_locked());
     }
 
     #[test]

@@ -1,0 +1,73 @@
+//! The command that `run` runs.
+
+use std::convert::Infallible;
+use std::env;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+
+use crate::error::{Context, Result};
+use crate::sys::fork::{Fork, fork};
+use crate::sys::signals::Signals;
+use crate::venv::Layout;
+
+/// Where programs are looked for if PATH is not set.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// What shells and env(1) answer for a command that is not there, and for one that cannot be run.
+const NOT_FOUND: i32 = 127;
+const NOT_EXECUTABLE: i32 = 126;
+
+/// The command, as it is when its environment is active.
+pub(super) struct Program<'a> {
+    words: &'a [OsString],
+    environment: [(&'static str, OsString); 2],
+    signals: &'a Signals,
+    parent: Pid,
+}
+
+impl<'a> Program<'a> {
+    pub(super) fn new(layout: &Layout, words: &'a [OsString], signals: &'a Signals) -> Self {
+        let path = env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
+        let mut paths = layout.root.join(&layout.scheme.scripts).into_os_string();
+        paths.push(":");
+        paths.push(path);
+        let environment = [("VIRTUAL_ENV", layout.root.clone().into_os_string()), ("PATH", paths)];
+        Self { words, environment, signals, parent: getpid() }
+    }
+
+    /// Starts it in a new process.
+    pub(super) fn start(&self) -> Result<Pid> {
+        match fork().context(|| "the command cannot be started".to_owned())? {
+            Fork::Parent(child) => Ok(child),
+            Fork::Child => {
+                let Err(code) = self.become_it();
+                std::process::exit(code);
+            }
+        }
+    }
+
+    /// Puts it into the place of this process, which ends with the other. If that cannot be done, says why, and gives
+    /// the exit code for it.
+    pub(super) fn become_it(&self) -> Result<Infallible, i32> {
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+        if getppid() != Some(self.parent) || self.signals.restore().is_err() {
+            return Err(1);
+        }
+        let Some((program, arguments)) = self.words.split_first() else {
+            return Err(NOT_FOUND);
+        };
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_remove("PYTHONHOME")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let error = command.exec();
+        eprintln!("error: {} cannot be run: {error}", PathBuf::from(program).display());
+        Err(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE })
+    }
+}

@@ -1,0 +1,89 @@
+//! A mount that only one process and those it starts see.
+//!
+//! The mount lives in a mount namespace that ends with the last process in it, and the mount with it, whatever ends
+//! them. Its server must stay outside: inside, it would keep the namespace and so its own mount alive. So a new process
+//! enters the namespace, mounts there, hands the connection out, and waits until a server answers.
+
+use std::convert::Infallible;
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use super::mount::{mount_here, receive_descriptor};
+use crate::error::{Context, Error, Result};
+use crate::sys::fork::{Fork, fork};
+use crate::sys::namespace;
+
+/// A process that sees the mount, and waits until it answers.
+#[derive(Debug)]
+pub struct Waiting {
+    pid: Pid,
+    socket: UnixStream,
+}
+
+/// Starts a process in a mount namespace of its own, and mounts there. `then` is what it does once it may
+/// [go](Waiting::go); it ends with the code that this gives. The connection is for a server outside.
+///
+/// # Errors
+/// This user may have no namespace, or may not mount in it; FUSE is missing. Then nothing is left.
+pub fn mount_privately(
+    point: &Path,
+    allow_other: bool,
+    then: impl FnOnce() -> Result<Infallible, i32>,
+) -> Result<(Waiting, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    match fork().context(|| "a process cannot be started".to_owned())? {
+        Fork::Child => {
+            drop(ours);
+            let Err(code) = enter(point, allow_other, theirs).and_then(|()| then());
+            std::process::exit(code);
+        }
+        Fork::Parent(pid) => {
+            drop(theirs);
+            match receive_descriptor(&ours) {
+                Ok((Some(device), _)) => Ok((Waiting { pid, socket: ours }, device)),
+                answer => {
+                    drop(ours);
+                    let _ = waitpid(Some(pid), WaitOptions::empty());
+                    Err(Error::new(answer?.1))
+                }
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// Lets it go on. Dropped instead, it ends.
+    pub fn go(mut self) -> Result<Pid> {
+        self.socket.write_all(&[0])?;
+        Ok(self.pid)
+    }
+}
+
+/// Mounts in a new namespace, and waits for the word to go on; a caller that has ended says none.
+fn enter(point: &Path, allow_other: bool, mut socket: UnixStream) -> Result<(), i32> {
+    let mounted = namespace::enter()
+        .context(|| "no mount namespace can be made".to_owned())
+        .and_then(|()| mount_here(point, allow_other))
+        .and_then(|mounted| send_descriptor(&socket, &mounted.device));
+    if let Err(error) = mounted {
+        let _ = write!(socket, "{error}");
+        return Err(1);
+    }
+    socket.read_exact(&mut [0]).map_err(|_| 1)
+}
+
+fn send_descriptor(socket: &UnixStream, descriptor: &OwnedFd) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL)
+        .map_err(std::io::Error::from)?;
+    Ok(())
+}
