@@ -65,7 +65,7 @@ pub struct RunCommand {
     /// How it is mounted.
     #[command(flatten)]
     pub options: MountOptions,
-    /// Mount where other processes see it too, not in a mount namespace of COMMAND's own; always so as process 1
+    /// Mount where other processes see it too, not in a mount namespace of COMMAND's own; so it is anyway for root as process 1
     #[arg(long)]
     pub no_namespace: bool,
     /// The command and its arguments; it is looked for in the environment first

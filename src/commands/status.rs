@@ -47,6 +47,8 @@ enum Condition {
     Mounted,
     /// Its server was killed, and left its mount or its files.
     Dead,
+    /// `sitefs run` has it mounted, seen by its command alone.
+    Running,
     /// It is as it was before sitefs.
     Unmounted,
 }
@@ -98,10 +100,12 @@ impl Status {
         let condition = match ours {
             Some(mount) if mount.is_dead() => Condition::Dead,
             Some(_) => Condition::Mounted,
+            None if state.is_running() => Condition::Running,
             None if crate::outside::exists(&state) && !state.is_locked() => Condition::Dead,
             None => Condition::Unmounted,
         };
-        let details = state.mount_record().filter(|_| condition != Condition::Unmounted);
+        let details =
+            state.mount_record().filter(|_| matches!(condition, Condition::Mounted | Condition::Dead));
         let mount = details.and_then(|record| Self::mounted(&record).mount);
         Ok(Self { venv: root.to_path_buf(), state: condition, mount })
     }
@@ -115,6 +119,9 @@ impl Status {
         let Some(mount) = &self.mount else {
             return match self.state {
                 Condition::Unmounted => format!("{venv}: not mounted"),
+                Condition::Running => {
+                    format!("{venv}: not mounted here; commands of `sitefs run` see it mounted")
+                }
                 state => format!(
                     "{venv}: {state:?}, but {} is missing",
                     self.venv.join(".sitefs/mount.json").display()

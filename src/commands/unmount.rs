@@ -65,6 +65,10 @@ fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
         return Err(Error::new(format!("{} is not mounted", root.display()))
             .with_help("`sitefs status` lists what is"));
     }
+    if mounted.is_empty() && state.is_running() {
+        return Err(Error::new(format!("{} is in use by `sitefs run`", root.display()))
+            .with_help("it unmounts when its command ends"));
+    }
     let changed = outside::changed(root, &state)?;
     for mount in &mounted {
         detach(mount, root, lazily)?;
@@ -72,6 +76,10 @@ fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
     if !wait_for_server(&state, lazily)? {
         verbosity
             .say(format!("detached {}; its server ends with the last process that uses it", root.display()));
+        return Ok(());
+    }
+    if state.is_running() {
+        verbosity.say(format!("unmounted {}; `sitefs run` still uses it elsewhere", root.display()));
         return Ok(());
     }
     outside::undo(root, &state)?;

@@ -158,8 +158,11 @@ fn mount_by_fusermount(point: &Path, allow_other: bool) -> Result<Mounted> {
     drop(theirs);
     if !output.status.success() {
         let error = Error::new(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-        return Err(if error.to_string().contains("allow_other") {
+        let said = error.to_string();
+        return Err(if said.contains("allow_other") {
             error.with_help("write `user_allow_other` into /etc/fuse.conf, or leave --allow-other out")
+        } else if said.contains("determine username") {
+            error.with_help("fusermount3 wants this user to have a line in /etc/passwd")
         } else {
             error
         });

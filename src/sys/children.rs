@@ -4,13 +4,13 @@ use std::process;
 
 use rustix::process::{Pid, WaitOptions, set_child_subreaper, wait};
 
-/// How a child ended, as a shell tells it: its exit code, or 128 and the number of the signal that ended it.
+/// What became of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The child.
-    pub pid: Pid,
-    /// The code.
-    pub code: u8,
+pub enum Change {
+    /// It ended, with this code as a shell tells it: its exit code, or 128 and the number of the signal that ended it.
+    Ended(u8),
+    /// It stopped, and can go on.
+    Stopped,
 }
 
 /// Makes this process the parent of all below it whose own parents end, as process 1 is anyway.
@@ -19,11 +19,14 @@ pub fn adopt_orphans() {
     let _ = set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// A child that has ended and was not told of yet.
-pub fn ended() -> Option<Ended> {
-    let (pid, status) = wait(WaitOptions::NOHANG).ok()??;
+/// A child of which something is to be told, and what.
+pub fn change() -> Option<(Pid, Change)> {
+    let (pid, status) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED).ok()??;
+    if status.stopped() {
+        return Some((pid, Change::Stopped));
+    }
     let code = status.exit_status().or_else(|| Some(128 + status.terminating_signal()?)).unwrap_or(0);
-    Some(Ended { pid, code: u8::try_from(code).unwrap_or(u8::MAX) })
+    Some((pid, Change::Ended(u8::try_from(code).unwrap_or(u8::MAX))))
 }
 
 /// The children that live; none where `/proc` cannot tell, or tells of another process id namespace.

@@ -136,6 +136,12 @@ impl State {
         self.runs().is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
+    /// The same, for who does not have the right to the environment; false where another process has it just now.
+    pub fn is_running(&self) -> bool {
+        self.directory.is_dir()
+            && self.try_lock().is_ok_and(|lock| lock.is_some_and(|lock| self.has_runs(&lock)))
+    }
+
     fn runs(&self) -> Result<File> {
         let path = self.directory.join(RUNS);
         Ok(fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_file())

@@ -7,7 +7,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rustix::process::{Pid, getpid};
+use rustix::process::{Pid, geteuid, getpid};
 
 use self::program::Program;
 use self::supervisor::{Supervisor, Unmounting};
@@ -116,9 +116,11 @@ fn mount_and_start(
     }
 }
 
-/// The mount namespace of a container is private already, and there `docker exec` shall see what process 1 sees.
+/// The mount namespace of a container is private already, and there `docker exec` shall see what process 1 sees, if that
+/// may mount in it.
 fn wants_namespace(command: &RunCommand) -> bool {
-    !command.no_namespace && !getpid().is_init()
+    let is_root_of_container = getpid().is_init() && geteuid().is_root();
+    !command.no_namespace && !is_root_of_container
 }
 
 fn tell(record: &MountRecord, is_here: bool, options: &MountOptions) {

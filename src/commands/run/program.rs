@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
@@ -61,13 +61,25 @@ impl<'a> Program<'a> {
         let Some((program, arguments)) = self.words.split_first() else {
             return Err(NOT_FOUND);
         };
+        let program = Path::new(program);
         let mut command = Command::new(program);
         command
             .args(arguments)
             .env_remove("PYTHONHOME")
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let error = command.exec();
-        eprintln!("error: {} cannot be run: {error}", PathBuf::from(program).display());
-        Err(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE })
+        if error.kind() == ErrorKind::NotFound || !self.is_anywhere(program) {
+            eprintln!("error: {} is not there, neither in the environment nor on PATH", program.display());
+            return Err(NOT_FOUND);
+        }
+        eprintln!("error: {} cannot be run: {error}", program.display());
+        Err(NOT_EXECUTABLE)
+    }
+
+    /// A folder of PATH that cannot be read counts as permission denied to the kernel, and as nothing to a person.
+    fn is_anywhere(&self, program: &Path) -> bool {
+        let [_, (_, paths)] = &self.environment;
+        program.components().count() > 1
+            || env::split_paths(paths).any(|folder| fs_err::metadata(folder.join(program)).is_ok())
     }
 }

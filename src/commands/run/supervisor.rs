@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use crate::cli::Verbosity;
 use crate::error::{Error, Result};
 use crate::fuse;
-use crate::sys::children;
+use crate::sys::children::{self, Change};
 use crate::sys::signals::Signals;
 use crate::venv::state::State;
 
@@ -46,28 +46,36 @@ impl Supervisor<'_> {
     }
 
     fn wait_for(&self, child: Pid, mut unmounting: Option<&mut Unmounting>) -> Result<u8> {
+        let mut is_to_stop = false;
         loop {
-            while let Some(ended) = children::ended() {
-                if ended.pid == child {
-                    return Ok(ended.code);
-                }
-                if let Some(unmounting) = unmounting.as_deref_mut()
-                    && unmounting.forget(ended.pid)
-                {
-                    let venv = unmounting.root.display();
-                    self.verbosity.note(format!("the server of {venv} ended before the command did"));
+            while let Some((pid, change)) = children::change() {
+                match change {
+                    Change::Ended(code) if pid == child => return Ok(code),
+                    Change::Ended(_) => self.tell_if_server(pid, unmounting.as_deref_mut()),
+                    Change::Stopped if pid == child && is_to_stop => {
+                        is_to_stop = false;
+                        // So that the shell has its terminal again. Whoever continues this process sends SIGCONT.
+                        let _ = kill_process(getpid(), Signal::STOP);
+                    }
+                    Change::Stopped => {}
                 }
             }
             let Some(signal) = self.signals.next(None)?.filter(|signal| !signal.is_about_children()) else {
                 continue;
             };
+            is_to_stop |= signal.asks_to_stop();
             if !signal.is_known_to(child) {
                 signal.forward_to(child);
             }
-            if signal.asks_to_stop() {
-                // Nobody can stop process 1. Whoever continues us has SIGCONT come, which is handed on.
-                let _ = kill_process(getpid(), Signal::STOP);
-            }
+        }
+    }
+
+    fn tell_if_server(&self, ended: Pid, unmounting: Option<&mut Unmounting>) {
+        if let Some(unmounting) = unmounting
+            && unmounting.forget(ended)
+        {
+            let venv = unmounting.root.display();
+            self.verbosity.note(format!("the server of {venv} ended before the command did"));
         }
     }
 
@@ -76,9 +84,9 @@ impl Supervisor<'_> {
         let started = Instant::now();
         let mut asked = Vec::new();
         loop {
-            while let Some(ended) = children::ended() {
-                if let Some(unmounting) = unmounting.as_deref_mut() {
-                    unmounting.forget(ended.pid);
+            while let Some((pid, change)) = children::change() {
+                if let (Change::Ended(_), Some(unmounting)) = (change, unmounting.as_deref_mut()) {
+                    unmounting.forget(pid);
                 }
             }
             let server = unmounting.as_deref().and_then(|unmounting| unmounting.server);
@@ -105,8 +113,9 @@ impl Supervisor<'_> {
         }
         let started = Instant::now();
         while unmounting.server.is_some() {
-            if let Some(ended) = children::ended() {
-                if unmounting.forget(ended.pid) && ended.code == 0 {
+            if let Some((pid, change)) = children::change() {
+                if matches!(change, Change::Ended(_)) && unmounting.forget(pid) && change == Change::Ended(0)
+                {
                     return Ok(());
                 }
                 continue;

@@ -1,0 +1,701 @@
+//! `sitefs run`: a command in a complete environment, and nothing left whatever happens.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use common::{Outcome, Sandbox, WheelBuilder, as_nobody, fuse_for_nobody, mounts_below, skip, wait_until};
+
+fn greet() -> WheelBuilder {
+    WheelBuilder::new("greet", "1.0")
+        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
+        .entry_point("console_scripts", "greet = greet:main")
+}
+
+const GREET: &str = "import greet; print(greet.word, flush=True)";
+
+/// Says that it is ready, and stays.
+const STAY: &str = "import greet, time; print(greet.word, flush=True); time.sleep(1000)";
+
+/// Both ways to mount: in a namespace of the command's own, and where others see it.
+const WAYS: [&[&str]; 2] = [&[], &["--no-namespace"]];
+
+fn sandbox() -> Option<Sandbox> {
+    Some(Sandbox::with_fuse()?.with_wheels([greet()]))
+}
+
+fn sandbox_for_nobody() -> Option<Sandbox> {
+    fuse_for_nobody().then(|| Sandbox::for_nobody().with_wheels([greet()]))
+}
+
+/// The arguments of `sitefs run OPTIONS -- COMMAND` on a sandbox.
+fn arguments(test: &Sandbox, options: &[&str], command: &[&str]) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["run".into()];
+    for (option, value) in [("-r", &test.requirements), ("--venv", &test.venv), ("--cache", &test.cache)] {
+        arguments.extend([option.into(), value.into()]);
+    }
+    arguments.extend(options.iter().map(OsString::from));
+    arguments.push("--".into());
+    arguments.extend(command.iter().map(OsString::from));
+    arguments
+}
+
+fn run_with(test: &Sandbox, options: &[&str], command: &[&str]) -> Outcome {
+    test.sitefs(arguments(test, options, command))
+}
+
+fn run(test: &Sandbox, command: &[&str]) -> Outcome {
+    run_with(test, &[], command)
+}
+
+#[test]
+fn the_command_sees_a_complete_environment_that_is_gone_afterwards() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        run_with(&test, way, &["python", "-c", GREET]).succeeds().prints("hello");
+        run_with(&test, way, &["greet"]).succeeds().prints("hello");
+        test.nothing_left(&before);
+        test.python(GREET).exits(1).says("No module named 'greet'");
+    }
+}
+
+#[test]
+fn nothing_is_said_unless_asked_for() {
+    let Some(test) = sandbox() else { return };
+    let said = run(&test, &["true"]).succeeds();
+    assert_eq!(said.stdout + &said.stderr, "");
+    run_with(&test, &["-v"], &["true"]).succeeds().says("mounted 1 distribution");
+}
+
+#[test]
+fn the_environment_is_active() {
+    let Some(test) = sandbox() else { return };
+    let script = r#"echo "$VIRTUAL_ENV|${PATH%%:*}|${PYTHONHOME-none}""#;
+    let mut command = test.sitefs_command(arguments(&test, &[], &["sh", "-c", script]));
+    let venv = test.venv.display();
+    Outcome::of(command.env("PYTHONHOME", "/nowhere")).succeeds().prints(&format!("{venv}|{venv}/bin|none"));
+}
+
+#[test]
+fn the_environment_is_the_active_one_or_dot_venv() {
+    let Some(test) = sandbox() else { return };
+    let arguments = [OsStr::new("run"), OsStr::new("--"), OsStr::new("greet")];
+    let prepared = |folder: &Path| {
+        let mut command = test.sitefs_command(arguments);
+        command.env("SITEFS_CACHE", &test.cache).current_dir(folder);
+        command
+    };
+    let elsewhere = test.home();
+    Outcome::of(&mut prepared(&elsewhere)).fails().says("--venv");
+    Outcome::of(prepared(&elsewhere).env("VIRTUAL_ENV", &test.venv)).succeeds().prints("hello");
+    std::os::unix::fs::symlink(&test.venv, elsewhere.join(".venv")).unwrap();
+    Outcome::of(&mut prepared(&elsewhere)).succeeds().prints("hello");
+}
+
+#[test]
+fn an_environment_that_is_not_there_is_created_and_stays_if_it_could_be_used() {
+    let Some(mut test) = sandbox() else { return };
+    test.venv = test.root().join("new");
+    let python = test.python.to_str().unwrap().to_owned();
+    let lock = fs_err::read_to_string(&test.requirements).unwrap();
+    test.lock("absent==1.0");
+    run_with(&test, &["--python", &python], &["true"]).fails().says("absent");
+    assert!(!test.venv.exists());
+    test.lock(&lock);
+    run_with(&test, &["--python", &python], &["greet"]).succeeds().prints("hello");
+    assert!(test.venv.join("pyvenv.cfg").exists());
+}
+
+#[test]
+fn the_exit_code_is_the_commands() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    for (command, code) in
+        [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
+    {
+        run(&test, &["sh", "-c", command]).exits(code);
+    }
+    run(&test, &["no-such-command"]).exits(127).says("no-such-command");
+    run(&test, &[test.requirements.to_str().unwrap()]).exits(126).says("requirements.txt");
+    test.nothing_left(&before);
+}
+
+#[test]
+fn no_command_is_wrong_usage() {
+    let test = Sandbox::new();
+    test.sitefs(["run"]).exits(2).says("COMMAND");
+}
+
+#[test]
+fn what_cannot_be_mounted_starts_nothing() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    test.lock("absent==1.0");
+    run(&test, &["sh", "-c", "echo started"]).fails().says("absent").says_nothing_of("started");
+    test.nothing_left(&before);
+}
+
+#[test]
+fn without_the_fuse_device_it_says_so_and_starts_nothing() {
+    let Some(test) = sandbox() else { return };
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can take a device away");
+        return;
+    }
+    let before = test.environment();
+    let script = r#"mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && exec "$@""#;
+    let mut command = wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], &["echo", "started"]);
+    Outcome::of(&mut command).fails().says("/dev/fuse").says("--device").says_nothing_of("started");
+    test.nothing_left(&before);
+}
+
+#[test]
+fn signals_go_to_the_command_once() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    let code = "
+import signal, sys
+names = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT', 'SIGALRM', 'SIGTERM']
+signal.pthread_sigmask(signal.SIG_BLOCK, names and [getattr(signal, name) for name in names])
+print('ready', flush=True)
+for _ in names:
+    print(signal.Signals(signal.sigwait([getattr(signal, name) for name in names])).name, flush=True)
+sys.exit(3)";
+    let mut running = Running::start(&test, &[], &["python", "-c", code]);
+    running.says("ready");
+    for name in ["HUP", "INT", "QUIT", "USR1", "USR2", "WINCH", "CONT", "ALRM", "TERM"] {
+        kill(name, running.pid());
+        running.says(&format!("SIG{name}"));
+    }
+    assert_eq!(running.ends(), Some(3));
+    test.nothing_left(&before);
+}
+
+#[test]
+fn sigterm_ends_the_command_and_the_mount() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        let mut running = Running::start(&test, way, &["python", "-c", STAY]);
+        running.says("hello");
+        kill("TERM", running.pid());
+        assert_eq!(running.ends(), Some(143));
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn it_stops_and_goes_on_with_its_command() {
+    let Some(test) = sandbox() else { return };
+    let mut command = test.sitefs_command(arguments(&test, &[], &["sh", "-c", "echo $$; sleep 1000"]));
+    // A job of a shell. In a group of processes whose parents have gone, nobody could continue it, and nobody stops.
+    command.process_group(0);
+    let mut running = Running::of(command);
+    let command: u32 = running.line().parse().unwrap();
+    kill("TSTP", running.pid());
+    wait_until("both have stopped", || state_of(running.pid()) == 'T' && state_of(command) == 'T');
+    kill("CONT", running.pid());
+    wait_until("both go on", || state_of(running.pid()) == 'S' && state_of(command) == 'S');
+    kill("TERM", running.pid());
+    assert_eq!(running.ends(), Some(143));
+}
+
+/// In a pseudo-terminal: what is typed reaches the command from the terminal, and must not come twice.
+#[test]
+fn ctrl_c_on_a_terminal_reaches_the_command_once_and_a_second_does_not_disturb() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    let command = "
+import signal, time
+count = 0
+def handler(*_):
+    global count
+    count += 1
+signal.signal(signal.SIGINT, handler)
+print('ready', flush=True)
+deadline = time.monotonic() + 60
+while count < 1 and time.monotonic() < deadline: time.sleep(0.01)
+time.sleep(0.3)
+print('interrupts:', count, flush=True)
+while count < 2 and time.monotonic() < deadline: time.sleep(0.01)
+time.sleep(0.3)
+print('interrupts:', count, flush=True)
+raise SystemExit(5)";
+    let terminal = "
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b''
+def until(text):
+    global seen
+    while text not in seen:
+        seen += os.read(terminal, 1000)
+until(b'ready')
+os.write(terminal, b'\\x03')
+until(b'interrupts: 1')
+os.write(terminal, b'\\x03')
+until(b'interrupts: 2')
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
+    let sitefs = test.sitefs_command(arguments(&test, &[], &["python", "-c", command]));
+    let mut typed = test.command(&test.python);
+    typed.args(["-c", terminal]).arg(sitefs.get_program()).args(sitefs.get_args());
+    Outcome::of(&mut typed).succeeds().prints("5");
+    test.nothing_left(&before);
+}
+
+#[test]
+fn what_the_command_leaves_running_is_ended() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        // The one ends when it is asked, the other must be killed.
+        let script = "(sleep 1000 &); (trap '' TERM; sleep 1000 & sleep 1000) >/dev/null 2>&1 & exit 4";
+        let mut command = test.sitefs_command(arguments(&test, way, &["sh", "-c", script]));
+        assert_eq!(command.stdout(Stdio::null()).status().unwrap().code(), Some(4));
+        assert_eq!(processes_in(&test), Vec::<u32>::new(), "left running");
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn the_command_killed_leaves_nothing() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        let mut running = Running::start(&test, way, &["python", "-c", STAY]);
+        running.says("hello");
+        kill("KILL", processes_in(&test)[0]);
+        assert_eq!(running.ends(), Some(137));
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn the_server_killed_is_said_and_leaves_nothing_when_the_command_ends() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        let code =
+            "import greet, sys; print(greet.word, flush=True); sys.stdin.read(); print(greet.main.__name__)";
+        let mut command = test.sitefs_command(arguments(&test, way, &["python", "-c", code]));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut running = Running::of(command);
+        running.says("hello");
+        kill("KILL", server(&test, running.pid()));
+        drop(running.child.stdin.take());
+        running.says("main");
+        assert_eq!(running.ends(), Some(0));
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn sitefs_killed_takes_the_command_the_server_and_the_mount_with_it() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        let mut running = Running::start(&test, way, &["python", "-c", STAY]);
+        running.says("hello");
+        kill("KILL", running.pid());
+        running.ends();
+        wait_until("the command has ended", || processes_in(&test).is_empty());
+        wait_until("it is unmounted", || !test.is_mounted());
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn a_private_mount_is_seen_by_the_command_alone_and_ends_with_its_last_process() {
+    let Some(test) = sandbox() else { return };
+    if !namespaces(&test) {
+        return;
+    }
+    let before = test.environment();
+    // Started in a session of its own, so that it is no child of anybody's here when sitefs is killed.
+    let script = format!("setsid python -c '{STAY}' & wait");
+    let mut running = Running::start(&test, &[], &["sh", "-c", &script]);
+    running.says("hello");
+    assert_eq!(mounts_below(&test.root()), Vec::<PathBuf>::new());
+    test.status().succeeds().says("running");
+    kill("KILL", running.pid());
+    running.ends();
+    wait_until("the shell has ended", || processes_in(&test).len() == 1);
+    test.python(GREET).exits(1);
+    let last = processes_in(&test)[0];
+    assert!(fs_err::read_to_string(format!("/proc/{last}/mounts")).unwrap().contains("fuse.sitefs"));
+    kill("KILL", last);
+    test.nothing_left(&before);
+}
+
+#[test]
+fn several_run_in_one_environment_at_the_same_time() {
+    let Some(test) = sandbox() else { return };
+    if !namespaces(&test) {
+        return;
+    }
+    let before = test.environment();
+    let mut first = Running::start(&test, &[], &["python", "-c", STAY]);
+    first.says("hello");
+    let mut second = Running::start(&test, &[], &["python", "-c", STAY]);
+    second.says("hello");
+    run(&test, &["greet"]).succeeds().prints("hello");
+    test.mount().fails().says("sitefs run");
+    test.unmount().fails().says("sitefs run");
+    kill("TERM", first.pid());
+    assert_eq!(first.ends(), Some(143));
+    assert!(test.venv.join("bin/greet").exists(), "the second still uses it");
+    run(&test, &["greet"]).succeeds().prints("hello");
+    kill("KILL", second.pid());
+    second.ends();
+    test.nothing_left(&before);
+    test.mount().succeeds();
+}
+
+#[test]
+fn several_that_start_at_the_same_moment_all_work() {
+    let Some(test) = sandbox() else { return };
+    if !namespaces(&test) {
+        return;
+    }
+    let before = test.environment();
+    let start = |_| Running::start(&test, &[], &["greet"]);
+    let racers: Vec<Running> = (0..6).map(start).collect();
+    for mut racer in racers {
+        racer.says("hello");
+        assert_eq!(racer.ends(), Some(0));
+    }
+    test.nothing_left(&before);
+}
+
+#[test]
+fn one_environment_cannot_have_different_distributions_at_the_same_time() {
+    let Some(test) = sandbox() else { return };
+    if !namespaces(&test) {
+        return;
+    }
+    let other = WheelBuilder::new("other", "1.0").file("other.py", "");
+    test.unpack(&[other.clone()]);
+    let mut first = Running::start(&test, &[], &["python", "-c", STAY]);
+    first.says("hello");
+    test.lock(&other.pin());
+    run(&test, &["true"]).fails().says("another `sitefs run`").says("other distributions");
+    kill("TERM", first.pid());
+    first.ends();
+    run(&test, &["python", "-c", "import other"]).succeeds();
+}
+
+#[test]
+fn what_mount_has_mounted_is_used_and_stays() {
+    let Some(test) = sandbox() else { return };
+    let other = WheelBuilder::new("other", "1.0").file("other.py", "");
+    test.unpack(&[other.clone()]);
+    test.mount().succeeds();
+    let server = test.server();
+    run(&test, &["greet"]).succeeds().prints("hello");
+    assert_eq!(test.server(), server);
+    test.lock(&other.pin());
+    run(&test, &["true"]).fails().says("mounted already, with other distributions");
+    test.python(GREET).succeeds().prints("hello");
+}
+
+#[test]
+fn a_dead_mount_is_mended() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        test.mount().succeeds();
+        kill("KILL", test.server());
+        run_with(&test, way, &["greet"]).succeeds().prints("hello");
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn an_ordinary_user_runs_too() {
+    for way in WAYS {
+        let Some(test) = sandbox_for_nobody() else { return };
+        let before = test.environment();
+        run_with(&test, way, &["greet"]).succeeds().prints("hello");
+        run_with(&test, way, &["sh", "-c", "id -u; kill -9 $$"]).exits(137).prints(&id_of_nobody());
+        let mut running = Running::start(&test, way, &["python", "-c", STAY]);
+        running.says("hello");
+        kill("KILL", sitefs_below(&test)[0]);
+        wait_until("the command has ended", || processes_in(&test).is_empty());
+        wait_until("it is unmounted", || !test.is_mounted());
+        running.ends();
+        test.nothing_left(&before);
+    }
+}
+
+/// As in a container with `--read-only --user 12345`: no line in /etc/passwd, no HOME, only VENV can be written.
+#[test]
+fn any_user_id_on_a_read_only_system_needs_only_a_writable_environment() {
+    let Some(test) = sandbox_for_nobody() else { return };
+    Outcome::of(Command::new("chown").args(["-hR", "12345:12345"]).arg(&test.venv)).succeeds();
+    let before = test.environment();
+    let script = r#"
+        mount --bind "$VENV" "$VENV" && mount -o remount,bind,ro / || exit 99
+        for point in /tmp /dev/shm /var/tmp "$HOME"; do
+            if mountpoint -q "$point"; then mount -o remount,bind,ro "$point" || exit 99; fi
+        done
+        unset HOME
+        exec setpriv --reuid=12345 --regid=12345 --clear-groups -- "$@""#;
+    let command = ["python", "-c", GREET];
+    let mut command = wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], &command);
+    Outcome::of(command.env("VENV", &test.venv)).succeeds().prints("hello");
+    test.nothing_left(&before);
+}
+
+/// How a container starts its process 1: as root, as root in a user namespace, as an ordinary user.
+const CONTAINERS: [(&str, &[&str]); 3] = [
+    ("root", &["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child"]),
+    (
+        "user namespace",
+        &[
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--mount",
+            "--mount-proc",
+            "--kill-child",
+        ],
+    ),
+    (
+        "user",
+        &[
+            "unshare",
+            "--user",
+            "--map-current-user",
+            "--pid",
+            "--fork",
+            "--mount",
+            "--mount-proc",
+            "--kill-child",
+        ],
+    ),
+];
+
+/// A sandbox for each container; the second and third belong to an ordinary user, in whose namespaces they are made.
+fn containers() -> Vec<(Sandbox, &'static [&'static str])> {
+    let mut found = Vec::new();
+    for (name, unshare) in CONTAINERS {
+        let Some(test) = (if name == "root" { sandbox() } else { sandbox_for_nobody() }) else { continue };
+        let mut probe = Command::new(unshare[0]);
+        probe.args(&unshare[1..]).args(["true"]).stdin(Stdio::null());
+        let probe = if name == "root" { &mut probe } else { &mut as_nobody(&probe) };
+        if probe.stderr(Stdio::null()).status().unwrap().success() {
+            found.push((test, unshare));
+        } else {
+            skip(&format!("no container of the kind {name} can be made here"));
+        }
+    }
+    found
+}
+
+#[test]
+fn as_process_1_it_exits_with_the_commands_code() {
+    for (test, container) in containers() {
+        let before = test.environment();
+        for (script, code) in [("exit 0", 0), ("exit 9", 9), ("kill -9 $$", 137)] {
+            contained(&test, container, &["sh", "-c", script]).exits(code);
+        }
+        contained(&test, container, &["no-such-command"]).exits(127);
+        contained(&test, container, &["sh", "-c", "echo $PPID; exec greet"]).succeeds().prints("1\nhello");
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn as_process_1_it_hands_sigterm_on() {
+    for (test, container) in containers() {
+        let before = test.environment();
+        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+        running.says("hello");
+        kill("TERM", process_1(&test));
+        assert_eq!(running.ends(), Some(143));
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn as_process_1_it_reaps_orphans() {
+    for (test, container) in containers() {
+        let code = "
+import os, subprocess, sys, time
+subprocess.run(['sh', '-c', '(exit 0) & (exit 3) & (sleep 0.1; exit 4) & exit 0'])
+deadline = time.monotonic() + 20
+def zombies():
+    stats = [open(f'/proc/{pid}/stat').read() for pid in os.listdir('/proc') if pid.isdigit()]
+    return [stat for stat in stats if stat.rsplit(')', 1)[1].split()[0] == 'Z']
+time.sleep(0.3)
+while zombies() and time.monotonic() < deadline: time.sleep(0.01)
+print(zombies())";
+        contained(&test, container, &["python", "-c", code]).succeeds().prints("[]");
+    }
+}
+
+#[test]
+fn as_process_1_the_server_killed_leaves_nothing() {
+    for (test, container) in containers() {
+        let before = test.environment();
+        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+        running.says("hello");
+        let first = process_1(&test);
+        kill("KILL", server(&test, first));
+        wait_until("the server is gone", || sitefs_below(&test) == [first]);
+        kill("TERM", first);
+        assert_eq!(running.ends(), Some(143));
+        test.nothing_left(&before);
+    }
+}
+
+/// Its death is that of all processes of the container: nobody is left to clean up, and the next command does.
+#[test]
+fn as_process_1_it_is_killed_and_no_mount_or_process_is_left() {
+    for (test, container) in containers() {
+        let before = test.environment();
+        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+        running.says("hello");
+        kill("KILL", process_1(&test));
+        running.ends();
+        wait_until("all have ended", || processes_in(&test).is_empty() && sitefs_below(&test).is_empty());
+        assert!(!test.is_mounted());
+        contained(&test, container, &["greet"]).succeeds().prints("hello");
+        test.nothing_left(&before);
+    }
+}
+
+/// `WRAPPER... sitefs run ... -- COMMAND`.
+fn wrapped(test: &Sandbox, wrapper: &[&str], command: &[&str]) -> Command {
+    let mut wrapped = test.command(wrapper[0]);
+    wrapped.args(&wrapper[1..]).arg(test.root().join("sitefs")).args(arguments(test, &[], command));
+    wrapped
+}
+
+/// `sitefs run ... -- COMMAND` as process 1 of a container, by the sandbox's user.
+fn in_container(test: &Sandbox, container: &[&str], command: &[&str]) -> Command {
+    let command = wrapped(test, container, command);
+    if container.contains(&"--user") { as_nobody(&command) } else { command }
+}
+
+fn contained(test: &Sandbox, container: &[&str], command: &[&str]) -> Outcome {
+    Outcome::of(&mut in_container(test, container, command))
+}
+
+/// Whether a command can have a mount namespace of its own here.
+fn namespaces(test: &Sandbox) -> bool {
+    let said = run_with(test, &["-v"], &["true"]).succeeds();
+    said.stderr.contains("namespace of the command's own") || skip("no mount namespace can be made here")
+}
+
+/// The processes, of any user, for which this is so.
+fn processes(is_so: impl Fn(&Path) -> bool) -> Vec<u32> {
+    let pids =
+        fs_err::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| is_so(Path::new(&format!("/proc/{pid}")))).collect()
+}
+
+/// The sitefs processes of a sandbox.
+fn sitefs_below(test: &Sandbox) -> Vec<u32> {
+    let program = test.root().join("sitefs");
+    processes(|process| fs_err::read_link(process.join("exe")).is_ok_and(|link| link == program))
+}
+
+/// The processes that the command of a sandbox consists of.
+fn processes_in(test: &Sandbox) -> Vec<u32> {
+    let active = format!("VIRTUAL_ENV={}", test.venv.display());
+    processes(|process| {
+        let environment = fs_err::read(process.join("environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == active.as_bytes())
+    })
+}
+
+/// The server of the `sitefs run` with this id.
+fn server(test: &Sandbox, run: u32) -> u32 {
+    let servers: Vec<u32> = sitefs_below(test).into_iter().filter(|&pid| pid != run).collect();
+    assert!(servers.len() == 1, "expected one server, not {servers:?}");
+    servers[0]
+}
+
+/// The sitefs process that is process 1 of a container.
+fn process_1(test: &Sandbox) -> u32 {
+    let is_first = |pid: &u32| {
+        let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+    };
+    sitefs_below(test).into_iter().find(is_first).expect("a process 1")
+}
+
+fn id_of_nobody() -> String {
+    Outcome::of(Command::new("id").args(["-u", "nobody"])).succeeds().stdout.trim().to_owned()
+}
+
+/// `S` sleeps, `T` is stopped, `Z` has ended.
+fn state_of(pid: u32) -> char {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+}
+
+fn kill(signal: &str, pid: u32) {
+    Outcome::of(Command::new("kill").args(["-s", signal, &pid.to_string()])).succeeds();
+}
+
+/// A `sitefs run` that is not waited for yet.
+struct Running {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(test: &Sandbox, options: &[&str], command: &[&str]) -> Self {
+        Self::of(test.sitefs_command(arguments(test, options, command)))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    fn says(&mut self, expected: &str) {
+        assert_eq!(self.line(), expected);
+    }
+
+    /// Its exit code, or 128 and the signal that ended it.
+    fn ends(&mut self) -> Option<i32> {
+        let mut ended = None;
+        wait_until("sitefs run ends", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        let status = ended.unwrap();
+        status.code().or_else(|| Some(128 + status.signal()?))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
