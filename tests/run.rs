@@ -336,42 +336,66 @@ fn a_private_mount_is_seen_by_the_command_alone_and_ends_with_its_last_process()
 
 #[test]
 fn several_run_in_one_environment_at_the_same_time() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        let mut first = Running::start(&test, way, &["python", "-c", STAY]);
+        first.says("hello");
+        let mut second = Running::start(&test, way, &["python", "-c", STAY]);
+        second.says("hello");
+        run_with(&test, way, &["greet"]).succeeds().prints("hello");
+        test.mount().fails();
+        kill("TERM", first.pid());
+        assert_eq!(first.ends(), Some(143));
+        assert!(test.venv.join("bin/greet").exists(), "the second still uses it");
+        run_with(&test, way, &["greet"]).succeeds().prints("hello");
+        kill("KILL", second.pid());
+        second.ends();
+        wait_until("it is unmounted", || !test.is_mounted());
+        test.nothing_left(&before);
+        test.mount().succeeds();
+    }
+}
+
+#[test]
+fn nobody_mounts_or_unmounts_under_it() {
     let Some(test) = sandbox() else { return };
     if !namespaces(&test) {
         return;
     }
-    let before = test.environment();
-    let mut first = Running::start(&test, &[], &["python", "-c", STAY]);
-    first.says("hello");
-    let mut second = Running::start(&test, &[], &["python", "-c", STAY]);
-    second.says("hello");
-    run(&test, &["greet"]).succeeds().prints("hello");
+    let mut running = Running::start(&test, &[], &["python", "-c", STAY]);
+    running.says("hello");
     test.mount().fails().says("sitefs run");
     test.unmount().fails().says("sitefs run");
-    kill("TERM", first.pid());
-    assert_eq!(first.ends(), Some(143));
-    assert!(test.venv.join("bin/greet").exists(), "the second still uses it");
-    run(&test, &["greet"]).succeeds().prints("hello");
-    kill("KILL", second.pid());
-    second.ends();
-    test.nothing_left(&before);
-    test.mount().succeeds();
+    assert!(test.venv.join("bin/greet").exists());
+}
+
+#[test]
+fn one_runs_in_another() {
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        let inner = test.sitefs_command(arguments(&test, way, &["greet"]));
+        let mut command: Vec<&str> = vec![inner.get_program().to_str().unwrap()];
+        command.extend(inner.get_args().map(|argument| argument.to_str().unwrap()));
+        run_with(&test, way, &command).succeeds().prints("hello");
+        test.nothing_left(&before);
+    }
 }
 
 #[test]
 fn several_that_start_at_the_same_moment_all_work() {
-    let Some(test) = sandbox() else { return };
-    if !namespaces(&test) {
-        return;
+    for way in WAYS {
+        let Some(test) = sandbox() else { return };
+        let before = test.environment();
+        let start = |_| Running::start(&test, way, &["greet"]);
+        let racers: Vec<Running> = (0..6).map(start).collect();
+        for mut racer in racers {
+            racer.says("hello");
+            assert_eq!(racer.ends(), Some(0));
+        }
+        test.nothing_left(&before);
     }
-    let before = test.environment();
-    let start = |_| Running::start(&test, &[], &["greet"]);
-    let racers: Vec<Running> = (0..6).map(start).collect();
-    for mut racer in racers {
-        racer.says("hello");
-        assert_eq!(racer.ends(), Some(0));
-    }
-    test.nothing_left(&before);
 }
 
 #[test]
@@ -381,7 +405,7 @@ fn one_environment_cannot_have_different_distributions_at_the_same_time() {
         return;
     }
     let other = WheelBuilder::new("other", "1.0").file("other.py", "");
-    test.unpack(&[other.clone()]);
+    test.unpack(std::slice::from_ref(&other));
     let mut first = Running::start(&test, &[], &["python", "-c", STAY]);
     first.says("hello");
     test.lock(&other.pin());
@@ -395,7 +419,7 @@ fn one_environment_cannot_have_different_distributions_at_the_same_time() {
 fn what_mount_has_mounted_is_used_and_stays() {
     let Some(test) = sandbox() else { return };
     let other = WheelBuilder::new("other", "1.0").file("other.py", "");
-    test.unpack(&[other.clone()]);
+    test.unpack(std::slice::from_ref(&other));
     test.mount().succeeds();
     let server = test.server();
     run(&test, &["greet"]).succeeds().prints("hello");

@@ -3,7 +3,7 @@
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +33,9 @@ const THREADS: usize = 2;
 /// How long a server that was told to end waits for those who still use the mount.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often the server of a `sitefs run` that has ended looks whether others still use its mount.
+const POLL: Duration = Duration::from_millis(100);
+
 /// What a server needs: the view, where it is mounted, and the right to the environment's state.
 pub struct Server {
     /// What is served.
@@ -56,7 +59,7 @@ pub struct Server {
 pub enum Place {
     /// Here: until it is unmounted.
     Here,
-    /// Here: until it is unmounted, or this process ends, which the server must outlive but by a moment.
+    /// Here: until it is unmounted, or the process that starts the server ends and no other `sitefs run` uses it.
     HereForRun,
     /// In a mount namespace of its own, which ends it. This is the connection to the kernel.
     Elsewhere(OwnedFd),
@@ -132,6 +135,7 @@ pub fn start(server: Server) -> Result<Running> {
         .context(|| format!("{} was mounted, but the kernel did not accept its server", point.display()))
         .and_then(|session| {
             record.pid = std::process::id();
+            record.is_for_run = is_run;
             record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             state.save_mount_record(&record).map(|()| session)
         });
@@ -165,20 +169,27 @@ impl Running {
 
     /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
     pub fn wait(self) {
-        let point = self.point.as_deref();
-        if wait_for_end(&self.events, point) {
-            match self.session.join() {
+        let Self { root, state, point, is_run, session, events, lock, .. } = self;
+        let point = point.as_deref();
+        let first = events.recv();
+        // Given back by the server of a run, so that it sees whether there are others.
+        let _lock = (!is_run).then_some(lock);
+        let has_ended = match first {
+            Ok(Event::Signal(signal)) => {
+                ::log::info!("ending on signal {signal}");
+                end_session(&events, point, is_run.then_some(&state))
+            }
+            Ok(Event::Ended) | Err(_) => true,
+        };
+        if has_ended {
+            match session.join() {
                 Ok(Ok(())) => ::log::info!("the mount is gone"),
                 Ok(Err(error)) => ::log::error!("the session ended: {error}"),
                 Err(_) => ::log::error!("the session panicked"),
             }
         }
-        let cleaned = if self.is_run {
-            drop(self.lock);
-            clean_up_after_run(point, &self.root, &self.state)
-        } else {
-            clean_up(point, &self.root, &self.state)
-        };
+        let cleaned =
+            if is_run { clean_up_after_run(point, &root, &state) } else { clean_up(point, &root, &state) };
         if let Err(error) = cleaned {
             ::log::error!("{error}");
         }
@@ -198,30 +209,49 @@ fn forward_signals(mut signals: Signals, events: &Sender<Event>) {
     }
 }
 
-/// Waits for the mount's end; a signal brings it about. Says whether the session has ended, too: users of a mount that
-/// was detached may keep it, but not for ever.
-fn wait_for_end(received: &Receiver<Event>, point: Option<&Path>) -> bool {
-    match received.recv() {
-        Ok(Event::Signal(signal)) => {
-            ::log::info!("unmounting on signal {signal}");
-            let Some(point) = point else {
+/// Unmounts, as soon as no other `sitefs run` needs the mount, and waits for the session's end. Says whether it has
+/// ended: users of a mount that was detached may keep it, but not for ever. One that is elsewhere ends with this process.
+fn end_session(events: &Receiver<Event>, point: Option<&Path>, run: Option<&State>) -> bool {
+    let Some(point) = point else {
+        return false;
+    };
+    let right = match run.map(|state| wait_for_other_runs(state, events)) {
+        Some(Err(SessionEnded)) => return true,
+        Some(Ok(right)) => right,
+        None => None,
+    };
+    if let Err((_, error)) = unmount(point, true) {
+        ::log::warn!("{error}");
+    }
+    drop(right);
+    loop {
+        match events.recv_timeout(GRACE) {
+            Ok(Event::Signal(_)) => {}
+            Ok(Event::Ended) => return true,
+            Err(_) => {
+                ::log::warn!("processes still use the mount, and lose it now");
                 return false;
-            };
-            if let Err((_, error)) = unmount(point, true) {
-                ::log::warn!("{error}");
-            }
-            loop {
-                match received.recv_timeout(GRACE) {
-                    Ok(Event::Signal(_)) => {}
-                    Ok(Event::Ended) => return true,
-                    Err(_) => {
-                        ::log::warn!("processes still use the mount, and lose it now");
-                        return false;
-                    }
-                }
             }
         }
-        Ok(Event::Ended) | Err(_) => true,
+    }
+}
+
+struct SessionEnded;
+
+/// Gives the right under which the mount can go: who starts now waits for it, and then finds no mount.
+fn wait_for_other_runs(state: &State, events: &Receiver<Event>) -> Result<Option<StateLock>, SessionEnded> {
+    loop {
+        match state.try_lock() {
+            Ok(Some(right)) if !state.has_runs(&right) => return Ok(Some(right)),
+            Ok(_) => {}
+            Err(error) => {
+                ::log::warn!("{error}");
+                return Ok(None);
+            }
+        }
+        if let Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) = events.recv_timeout(POLL) {
+            return Err(SessionEnded);
+        }
     }
 }
 

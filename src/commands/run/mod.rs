@@ -32,9 +32,20 @@ pub(super) fn run(command: &RunCommand) -> Result<ExitCode> {
     if result.is_err() && is_new {
         fs_err::remove_dir_all(venv.root())?;
     }
-    let (child, unmounting) = result?;
+    let Started { child, unmounting, shared } = result?;
     let supervisor = Supervisor { signals: &signals, verbosity: command.options.verbosity };
-    Ok(ExitCode::from(supervisor.stay_with(child, unmounting)?))
+    let code = supervisor.stay_with(child, unmounting)?;
+    drop(shared);
+    Ok(ExitCode::from(code))
+}
+
+/// A command that runs.
+struct Started {
+    child: Pid,
+    /// What is to be undone; nothing where the mount is not this run's.
+    unmounting: Option<Unmounting>,
+    /// What keeps the mount of another run.
+    shared: Option<StateLock>,
 }
 
 fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
@@ -50,13 +61,13 @@ fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
         .with_help("give it with --venv; --python creates it"))
 }
 
-/// Makes the environment complete, and starts the command in it. An environment that `mount` has made complete with the
-/// same is used as it is.
-fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<(Pid, Option<Unmounting>)> {
+/// Makes the environment complete, and starts the command in it. An environment that is complete already is used as it
+/// is.
+fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<Started> {
     let plan = Plan::make(venv, command.cache.as_deref(), &command.options, |_, _| Ok(()))?;
     let program = Program::new(&plan.layout, &command.command, signals);
-    if is_mounted_for_good(&plan)? {
-        return Ok((program.start()?, None));
+    if let Some(Joined { shared }) = join_mounted(&plan)? {
+        return Ok(Started { child: program.start()?, unmounting: None, shared });
     }
     let (layout, state) = (plan.layout.clone(), plan.state.clone());
     let right = state.lock()?;
@@ -65,7 +76,8 @@ fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<(Pid, O
         outside::undo(&layout.root, &state)?;
         state.remove_if_unused()?;
     }
-    result.map(|(child, unmounting)| (child, Some(unmounting)))
+    let (child, unmounting) = result?;
+    Ok(Started { child, unmounting: Some(unmounting), shared: None })
 }
 
 fn mount_and_start(
@@ -132,32 +144,50 @@ fn tell(record: &MountRecord, is_here: bool, options: &MountOptions) {
     ));
 }
 
-/// Whether `mount` has made the environment complete, with what this run asks for.
-fn is_mounted_for_good(plan: &Plan) -> Result<bool> {
-    let point = plan.layout.site_packages();
-    let is_alive = mounts::at(&point)?.is_some_and(|mount| mount.is_ours() && !mount.is_dead());
-    if !is_alive {
-        refuse_if_mounted(&plan.layout, &plan.state)?;
-        return Ok(false);
+/// A mount that is used as it is.
+struct Joined {
+    /// What keeps it, if it is another run's.
+    shared: Option<StateLock>,
+}
+
+/// Uses what is mounted here already, if it is what this run asks for.
+fn join_mounted(plan: &Plan) -> Result<Option<Joined>> {
+    if !is_mounted(plan)? {
+        return Ok(None);
     }
-    let venv = plan.layout.root.display();
-    if plan.state.try_lock()?.is_some() {
-        return Err(Error::new(format!(
-            "{venv} is mounted by another `sitefs run`, and only until that ends"
-        ))
-        .with_help("wait for it, or use another environment"));
+    let is_for_run = || plan.state.mount_record().is_some_and(|record| record.is_for_run);
+    let right = if is_for_run() { Some(plan.state.lock()?) } else { None };
+    // It may have gone while this process waited.
+    if !is_mounted(plan)? {
+        return Ok(None);
     }
+    refuse_if_mounted_differently(plan)?;
+    let shared = right.map(|right| plan.state.join_runs(&right)).transpose()?;
+    Ok(Some(Joined { shared }))
+}
+
+fn is_mounted(plan: &Plan) -> Result<bool> {
+    let mount = mounts::at(&plan.layout.site_packages())?;
+    if mount.is_some_and(|mount| mount.is_ours() && !mount.is_dead()) {
+        return Ok(true);
+    }
+    refuse_if_mounted(&plan.layout, &plan.state)?;
+    Ok(false)
+}
+
+fn refuse_if_mounted_differently(plan: &Plan) -> Result<()> {
     let wanted = plan.record()?.distributions;
     let mounted = plan.state.mount_record().map(|record| record.distributions).unwrap_or_default();
-    let seen = installed(&fs_err::File::open(&point)?)?;
+    let seen = installed(&fs_err::File::open(plan.layout.site_packages())?)?;
     let is_private = |one: &MountedDistribution| {
         seen.contains(&one.name) && !mounted.iter().any(|other| other.name == one.name)
     };
     if mounted.iter().all(|one| wanted.contains(one))
         && wanted.iter().all(|one| mounted.contains(one) || is_private(one))
     {
-        return Ok(true);
+        return Ok(());
     }
+    let venv = plan.layout.root.display();
     Err(Error::new(format!("{venv} is mounted already, with other distributions"))
         .with_help(format!("sitefs unmount {venv}")))
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::env;
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -68,7 +68,7 @@ impl<'a> Program<'a> {
             .env_remove("PYTHONHOME")
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let error = command.exec();
-        if error.kind() == ErrorKind::NotFound || !self.is_anywhere(program) {
+        if !self.is_there(program) {
             eprintln!("error: {} is not there, neither in the environment nor on PATH", program.display());
             return Err(NOT_FOUND);
         }
@@ -76,10 +76,13 @@ impl<'a> Program<'a> {
         Err(NOT_EXECUTABLE)
     }
 
-    /// A folder of PATH that cannot be read counts as permission denied to the kernel, and as nothing to a person.
-    fn is_anywhere(&self, program: &Path) -> bool {
+    /// The kernel's answer cannot tell: a folder of PATH that cannot be read is permission denied to it, and a missing
+    /// interpreter of a script is a missing file.
+    fn is_there(&self, program: &Path) -> bool {
+        if program.as_os_str().as_bytes().contains(&b'/') {
+            return fs_err::metadata(program).is_ok();
+        }
         let [_, (_, paths)] = &self.environment;
-        program.components().count() > 1
-            || env::split_paths(paths).any(|folder| fs_err::metadata(folder.join(program)).is_ok())
+        env::split_paths(paths).any(|folder| fs_err::metadata(folder.join(program)).is_ok())
     }
 }

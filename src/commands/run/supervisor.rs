@@ -121,6 +121,10 @@ impl Supervisor<'_> {
                 continue;
             }
             match started.elapsed() {
+                elapsed if elapsed > GRACE && unmounting.point.is_some() && unmounting.state.is_running() => {
+                    self.verbosity.detail("another `sitefs run` uses the mount, which ends with it");
+                    return Ok(());
+                }
                 // Somebody else is in the namespace. The command has ended, and with it the right to the mount.
                 elapsed if elapsed > PATIENCE => unmounting.kill(),
                 elapsed if elapsed > PATIENCE / 2 => unmounting.ask(),
