@@ -3,13 +3,15 @@
 
 mod common;
 
-use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use common::{Outcome, Sandbox, WheelBuilder, as_nobody, fuse_for_nobody, mounts_below, skip, wait_until};
+use common::{
+    Outcome, Running, Sandbox, WheelBuilder, fuse_for_nobody, kill, mounts_below, processes_in,
+    run_arguments, server, sitefs_below, skip, wait_until,
+};
 
 fn greet() -> WheelBuilder {
     WheelBuilder::new("greet", "1.0")
@@ -31,26 +33,6 @@ fn sandbox() -> Option<Sandbox> {
 
 fn sandbox_for_nobody() -> Option<Sandbox> {
     fuse_for_nobody().then(|| Sandbox::for_nobody().with_wheels([greet()]))
-}
-
-/// The arguments of `sitefs run OPTIONS -- COMMAND` on a sandbox.
-fn arguments(test: &Sandbox, options: &[&str], command: &[&str]) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec!["run".into()];
-    for (option, value) in [("-r", &test.requirements), ("--venv", &test.venv), ("--cache", &test.cache)] {
-        arguments.extend([option.into(), value.into()]);
-    }
-    arguments.extend(options.iter().map(OsString::from));
-    arguments.push("--".into());
-    arguments.extend(command.iter().map(OsString::from));
-    arguments
-}
-
-fn run_with(test: &Sandbox, options: &[&str], command: &[&str]) -> Outcome {
-    test.sitefs(arguments(test, options, command))
-}
-
-fn run(test: &Sandbox, command: &[&str]) -> Outcome {
-    run_with(test, &[], command)
 }
 
 #[test]
@@ -77,7 +59,7 @@ fn nothing_is_said_unless_asked_for() {
 fn the_environment_is_active() {
     let Some(test) = sandbox() else { return };
     let script = r#"echo "$VIRTUAL_ENV|${PATH%%:*}|${PYTHONHOME-none}""#;
-    let mut command = test.sitefs_command(arguments(&test, &[], &["sh", "-c", script]));
+    let mut command = test.sitefs_command(run_arguments(&test, &[], &["sh", "-c", script]));
     let venv = test.venv.display();
     Outcome::of(command.env("PYTHONHOME", "/nowhere")).succeeds().prints(&format!("{venv}|{venv}/bin|none"));
 }
@@ -142,20 +124,6 @@ fn what_cannot_be_mounted_starts_nothing() {
 }
 
 #[test]
-fn without_the_fuse_device_it_says_so_and_starts_nothing() {
-    let Some(test) = sandbox() else { return };
-    if !rustix::process::geteuid().is_root() {
-        skip("only root can take a device away");
-        return;
-    }
-    let before = test.environment();
-    let script = r#"mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && exec "$@""#;
-    let mut command = wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], &["echo", "started"]);
-    Outcome::of(&mut command).fails().says("/dev/fuse").says("--device").says_nothing_of("started");
-    test.nothing_left(&before);
-}
-
-#[test]
 fn signals_go_to_the_command_once() {
     let Some(test) = sandbox() else { return };
     let before = test.environment();
@@ -193,7 +161,7 @@ fn sigterm_ends_the_command_and_the_mount() {
 #[test]
 fn it_stops_and_goes_on_with_its_command() {
     let Some(test) = sandbox() else { return };
-    let mut command = test.sitefs_command(arguments(&test, &[], &["sh", "-c", "echo $$; sleep 1000"]));
+    let mut command = test.sitefs_command(run_arguments(&test, &[], &["sh", "-c", "echo $$; sleep 1000"]));
     // A job of a shell. In a group of processes whose parents have gone, nobody could continue it, and nobody stops.
     command.process_group(0);
     let mut running = Running::of(command);
@@ -243,7 +211,7 @@ until(b'interrupts: 1')
 os.write(terminal, b'\\x03')
 until(b'interrupts: 2')
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))";
-    let sitefs = test.sitefs_command(arguments(&test, &[], &["python", "-c", command]));
+    let sitefs = test.sitefs_command(run_arguments(&test, &[], &["python", "-c", command]));
     let mut typed = test.command(&test.python);
     typed.args(["-c", terminal]).arg(sitefs.get_program()).args(sitefs.get_args());
     Outcome::of(&mut typed).succeeds().prints("5");
@@ -257,7 +225,7 @@ fn what_the_command_leaves_running_is_ended() {
         let before = test.environment();
         // The one ends when it is asked, the other must be killed.
         let script = "(sleep 1000 &); (trap '' TERM; sleep 1000 & sleep 1000) >/dev/null 2>&1 & exit 4";
-        let mut command = test.sitefs_command(arguments(&test, way, &["sh", "-c", script]));
+        let mut command = test.sitefs_command(run_arguments(&test, way, &["sh", "-c", script]));
         assert_eq!(command.stdout(Stdio::null()).status().unwrap().code(), Some(4));
         assert_eq!(processes_in(&test), Vec::<u32>::new(), "left running");
         test.nothing_left(&before);
@@ -284,7 +252,7 @@ fn the_server_killed_is_said_and_leaves_nothing_when_the_command_ends() {
         let before = test.environment();
         let code =
             "import greet, sys; print(greet.word, flush=True); sys.stdin.read(); print(greet.main.__name__)";
-        let mut command = test.sitefs_command(arguments(&test, way, &["python", "-c", code]));
+        let mut command = test.sitefs_command(run_arguments(&test, way, &["python", "-c", code]));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut running = Running::of(command);
         running.says("hello");
@@ -375,7 +343,7 @@ fn one_runs_in_another() {
     for way in WAYS {
         let Some(test) = sandbox() else { return };
         let before = test.environment();
-        let inner = test.sitefs_command(arguments(&test, way, &["greet"]));
+        let inner = test.sitefs_command(run_arguments(&test, way, &["greet"]));
         let mut command: Vec<&str> = vec![inner.get_program().to_str().unwrap()];
         command.extend(inner.get_args().map(|argument| argument.to_str().unwrap()));
         run_with(&test, way, &command).succeeds().prints("hello");
@@ -458,161 +426,12 @@ fn an_ordinary_user_runs_too() {
     }
 }
 
-/// As in a container with `--read-only --user 12345`: no line in /etc/passwd, no HOME, only VENV can be written.
-#[test]
-fn any_user_id_on_a_read_only_system_needs_only_a_writable_environment() {
-    let Some(test) = sandbox_for_nobody() else { return };
-    Outcome::of(Command::new("chown").args(["-hR", "12345:12345"]).arg(&test.venv)).succeeds();
-    let before = test.environment();
-    let script = r#"
-        mount --bind "$VENV" "$VENV" && mount -o remount,bind,ro / || exit 99
-        for point in /tmp /dev/shm /var/tmp "$HOME"; do
-            if mountpoint -q "$point"; then mount -o remount,bind,ro "$point" || exit 99; fi
-        done
-        unset HOME
-        exec setpriv --reuid=12345 --regid=12345 --clear-groups -- "$@""#;
-    let command = ["python", "-c", GREET];
-    let mut command = wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], &command);
-    Outcome::of(command.env("VENV", &test.venv)).succeeds().prints("hello");
-    test.nothing_left(&before);
+fn run_with(test: &Sandbox, options: &[&str], command: &[&str]) -> Outcome {
+    test.sitefs(run_arguments(test, options, command))
 }
 
-/// How a container starts its process 1: as root, as root in a user namespace, as an ordinary user.
-const CONTAINERS: [(&str, &[&str]); 3] = [
-    ("root", &["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child"]),
-    (
-        "user namespace",
-        &[
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "--pid",
-            "--fork",
-            "--mount",
-            "--mount-proc",
-            "--kill-child",
-        ],
-    ),
-    (
-        "user",
-        &[
-            "unshare",
-            "--user",
-            "--map-current-user",
-            "--pid",
-            "--fork",
-            "--mount",
-            "--mount-proc",
-            "--kill-child",
-        ],
-    ),
-];
-
-/// A sandbox for each container; the second and third belong to an ordinary user, in whose namespaces they are made.
-fn containers() -> Vec<(Sandbox, &'static [&'static str])> {
-    let mut found = Vec::new();
-    for (name, unshare) in CONTAINERS {
-        let Some(test) = (if name == "root" { sandbox() } else { sandbox_for_nobody() }) else { continue };
-        let mut probe = Command::new(unshare[0]);
-        probe.args(&unshare[1..]).args(["true"]).stdin(Stdio::null());
-        let probe = if name == "root" { &mut probe } else { &mut as_nobody(&probe) };
-        if probe.stderr(Stdio::null()).status().unwrap().success() {
-            found.push((test, unshare));
-        } else {
-            skip(&format!("no container of the kind {name} can be made here"));
-        }
-    }
-    found
-}
-
-#[test]
-fn as_process_1_it_exits_with_the_commands_code() {
-    for (test, container) in containers() {
-        let before = test.environment();
-        for (script, code) in [("exit 0", 0), ("exit 9", 9), ("kill -9 $$", 137)] {
-            contained(&test, container, &["sh", "-c", script]).exits(code);
-        }
-        contained(&test, container, &["no-such-command"]).exits(127);
-        contained(&test, container, &["sh", "-c", "echo $PPID; exec greet"]).succeeds().prints("1\nhello");
-        test.nothing_left(&before);
-    }
-}
-
-#[test]
-fn as_process_1_it_hands_sigterm_on() {
-    for (test, container) in containers() {
-        let before = test.environment();
-        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
-        running.says("hello");
-        kill("TERM", process_1(&test));
-        assert_eq!(running.ends(), Some(143));
-        test.nothing_left(&before);
-    }
-}
-
-#[test]
-fn as_process_1_it_reaps_orphans() {
-    for (test, container) in containers() {
-        let code = "
-import os, subprocess, sys, time
-subprocess.run(['sh', '-c', '(exit 0) & (exit 3) & (sleep 0.1; exit 4) & exit 0'])
-deadline = time.monotonic() + 20
-def zombies():
-    stats = [open(f'/proc/{pid}/stat').read() for pid in os.listdir('/proc') if pid.isdigit()]
-    return [stat for stat in stats if stat.rsplit(')', 1)[1].split()[0] == 'Z']
-time.sleep(0.3)
-while zombies() and time.monotonic() < deadline: time.sleep(0.01)
-print(zombies())";
-        contained(&test, container, &["python", "-c", code]).succeeds().prints("[]");
-    }
-}
-
-#[test]
-fn as_process_1_the_server_killed_leaves_nothing() {
-    for (test, container) in containers() {
-        let before = test.environment();
-        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
-        running.says("hello");
-        let first = process_1(&test);
-        kill("KILL", server(&test, first));
-        wait_until("the server is gone", || sitefs_below(&test) == [first]);
-        kill("TERM", first);
-        assert_eq!(running.ends(), Some(143));
-        test.nothing_left(&before);
-    }
-}
-
-/// Its death is that of all processes of the container: nobody is left to clean up, and the next command does.
-#[test]
-fn as_process_1_it_is_killed_and_no_mount_or_process_is_left() {
-    for (test, container) in containers() {
-        let before = test.environment();
-        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
-        running.says("hello");
-        kill("KILL", process_1(&test));
-        running.ends();
-        wait_until("all have ended", || processes_in(&test).is_empty() && sitefs_below(&test).is_empty());
-        assert!(!test.is_mounted());
-        contained(&test, container, &["greet"]).succeeds().prints("hello");
-        test.nothing_left(&before);
-    }
-}
-
-/// `WRAPPER... sitefs run ... -- COMMAND`.
-fn wrapped(test: &Sandbox, wrapper: &[&str], command: &[&str]) -> Command {
-    let mut wrapped = test.command(wrapper[0]);
-    wrapped.args(&wrapper[1..]).arg(test.root().join("sitefs")).args(arguments(test, &[], command));
-    wrapped
-}
-
-/// `sitefs run ... -- COMMAND` as process 1 of a container, by the sandbox's user.
-fn in_container(test: &Sandbox, container: &[&str], command: &[&str]) -> Command {
-    let command = wrapped(test, container, command);
-    if container.contains(&"--user") { as_nobody(&command) } else { command }
-}
-
-fn contained(test: &Sandbox, container: &[&str], command: &[&str]) -> Outcome {
-    Outcome::of(&mut in_container(test, container, command))
+fn run(test: &Sandbox, command: &[&str]) -> Outcome {
+    run_with(test, &[], command)
 }
 
 /// Whether a command can have a mount namespace of its own here.
@@ -621,105 +440,12 @@ fn namespaces(test: &Sandbox) -> bool {
     said.stderr.contains("namespace of the command's own") || skip("no mount namespace can be made here")
 }
 
-/// The processes, of any user, for which this is so.
-fn processes(is_so: impl Fn(&Path) -> bool) -> Vec<u32> {
-    let pids =
-        fs_err::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| is_so(Path::new(&format!("/proc/{pid}")))).collect()
-}
-
-/// The sitefs processes of a sandbox.
-fn sitefs_below(test: &Sandbox) -> Vec<u32> {
-    let program = test.root().join("sitefs");
-    processes(|process| fs_err::read_link(process.join("exe")).is_ok_and(|link| link == program))
-}
-
-/// The processes that the command of a sandbox consists of.
-fn processes_in(test: &Sandbox) -> Vec<u32> {
-    let active = format!("VIRTUAL_ENV={}", test.venv.display());
-    processes(|process| {
-        let environment = fs_err::read(process.join("environ")).unwrap_or_default();
-        environment.split(|&byte| byte == 0).any(|variable| variable == active.as_bytes())
-    })
-}
-
-/// The server of the `sitefs run` with this id.
-fn server(test: &Sandbox, run: u32) -> u32 {
-    let servers: Vec<u32> = sitefs_below(test).into_iter().filter(|&pid| pid != run).collect();
-    assert!(servers.len() == 1, "expected one server, not {servers:?}");
-    servers[0]
-}
-
-/// The sitefs process that is process 1 of a container.
-fn process_1(test: &Sandbox) -> u32 {
-    let is_first = |pid: &u32| {
-        let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
-    };
-    sitefs_below(test).into_iter().find(is_first).expect("a process 1")
-}
-
-fn id_of_nobody() -> String {
-    Outcome::of(Command::new("id").args(["-u", "nobody"])).succeeds().stdout.trim().to_owned()
-}
-
 /// `S` sleeps, `T` is stopped, `Z` has ended.
 fn state_of(pid: u32) -> char {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
 
-fn kill(signal: &str, pid: u32) {
-    Outcome::of(Command::new("kill").args(["-s", signal, &pid.to_string()])).succeeds();
-}
-
-/// A `sitefs run` that is not waited for yet.
-struct Running {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn start(test: &Sandbox, options: &[&str], command: &[&str]) -> Self {
-        Self::of(test.sitefs_command(arguments(test, options, command)))
-    }
-
-    fn of(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Self { child, output }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    #[track_caller]
-    fn says(&mut self, expected: &str) {
-        assert_eq!(self.line(), expected);
-    }
-
-    /// Its exit code, or 128 and the signal that ended it.
-    fn ends(&mut self) -> Option<i32> {
-        let mut ended = None;
-        wait_until("sitefs run ends", || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        });
-        let status = ended.unwrap();
-        status.code().or_else(|| Some(128 + status.signal()?))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn id_of_nobody() -> String {
+    Outcome::of(Command::new("id").args(["-u", "nobody"])).succeeds().stdout.trim().to_owned()
 }

@@ -315,7 +315,6 @@ fn record(distributions: &[Distribution], inputs: &Inputs, layout: &Layout) -> R
         sitefs: env!("CARGO_PKG_VERSION").to_owned(),
         pid: 0,
         since: 0,
-        is_for_run: false,
         site_packages: layout.site_packages(),
         cache: fs_err::canonicalize(&inputs.cache)?,
         requirements: inputs.requirements.clone(),

@@ -17,7 +17,7 @@ use rustix::net::{
 use rustix::process::{getegid, geteuid};
 
 use crate::error::{Context, Error, Result};
-use crate::sys::mounts::{self, FILE_SYSTEM_TYPE};
+use crate::sys::mounts::{self, FILE_SYSTEM_TYPE, Source};
 
 const DEVICE: &str = "/dev/fuse";
 
@@ -32,15 +32,15 @@ pub(super) struct Mounted {
 ///
 /// # Errors
 /// FUSE is missing, or this user may not mount.
-pub(super) fn mount(point: &Path, allow_other: bool) -> Result<Mounted> {
+pub(super) fn mount(point: &Path, source: Source, allow_other: bool) -> Result<Mounted> {
     let failed = || format!("{} cannot be mounted", point.display());
     if !geteuid().is_root() {
-        return mount_by_fusermount(point, allow_other).context(failed);
+        return mount_by_fusermount(point, source, allow_other).context(failed);
     }
-    match mount_directly(point, allow_other) {
+    match mount_directly(point, source, allow_other) {
         // Root in a user namespace that may not mount here.
         Err(error) if error.errno == Some(Errno::PERM) && find_fusermount().is_some() => {
-            mount_by_fusermount(point, allow_other).context(failed)
+            mount_by_fusermount(point, source, allow_other).context(failed)
         }
         result => result.map_err(|error| error.error).context(failed),
     }
@@ -87,11 +87,11 @@ impl From<Error> for DirectFailure {
 }
 
 /// Mounts by mount(2), in whatever namespace this process is.
-pub(super) fn mount_here(point: &Path, allow_other: bool) -> Result<Mounted> {
-    mount_directly(point, allow_other).map_err(|failure| failure.error)
+pub(super) fn mount_here(point: &Path, source: Source, allow_other: bool) -> Result<Mounted> {
+    mount_directly(point, source, allow_other).map_err(|failure| failure.error)
 }
 
-fn mount_directly(point: &Path, allow_other: bool) -> Result<Mounted, DirectFailure> {
+fn mount_directly(point: &Path, source: Source, allow_other: bool) -> Result<Mounted, DirectFailure> {
     let device = open_device()?;
     let options = format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}\0",
@@ -103,7 +103,7 @@ fn mount_directly(point: &Path, allow_other: bool) -> Result<Mounted, DirectFail
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|error| Error::new(error.to_string()))?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-    match rustix::mount::mount("sitefs", point, FILE_SYSTEM_TYPE, flags, options) {
+    match rustix::mount::mount(source.name(), point, FILE_SYSTEM_TYPE, flags, options) {
         Ok(()) => Ok(Mounted { device }),
         Err(errno) => {
             let error = Error::new(format!("mount(2) says: {errno}"));
@@ -131,7 +131,7 @@ fn open_device() -> Result<OwnedFd> {
 }
 
 /// Source: fusermount3(1), and libfuse's `lib/mount.c` for `_FUSE_COMMFD`: the descriptor comes over a socket.
-fn mount_by_fusermount(point: &Path, allow_other: bool) -> Result<Mounted> {
+fn mount_by_fusermount(point: &Path, source: Source, allow_other: bool) -> Result<Mounted> {
     // Asked first, since fusermount3 cannot say it as clearly.
     drop(open_device()?);
     let Some(fusermount) = find_fusermount() else {
@@ -141,7 +141,8 @@ fn mount_by_fusermount(point: &Path, allow_other: bool) -> Result<Mounted> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(io::Error::from)?;
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(io::Error::from)?;
-    let mut options = OsString::from("ro,nosuid,nodev,default_permissions,fsname=sitefs,subtype=sitefs");
+    let mut options = OsString::from("ro,nosuid,nodev,default_permissions,subtype=sitefs,fsname=");
+    options.push(source.name());
     if allow_other {
         options.push(",allow_other");
     }

@@ -17,6 +17,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use super::mount::{mount_here, receive_descriptor};
 use crate::error::{Context, Error, Result};
 use crate::sys::fork::{Fork, fork};
+use crate::sys::mounts::Source;
 use crate::sys::namespace;
 
 /// A process that sees the mount, and waits until it answers.
@@ -69,7 +70,7 @@ impl Waiting {
 fn enter(point: &Path, allow_other: bool, mut socket: UnixStream) -> Result<(), i32> {
     let mounted = namespace::enter()
         .context(|| "no mount namespace can be made".to_owned())
-        .and_then(|()| mount_here(point, allow_other))
+        .and_then(|()| mount_here(point, Source::Run, allow_other))
         .and_then(|mounted| send_descriptor(&socket, &mounted.device));
     if let Err(error) = mounted {
         let _ = write!(socket, "{error}");

@@ -23,7 +23,8 @@ use super::mount::{mount, unmount};
 use crate::error::{Context, Error, Result};
 use crate::outside;
 use crate::sys::fork::{Fork, close_all_but, fork};
-use crate::sys::{mounts, signals};
+use crate::sys::mounts::{self, Source};
+use crate::sys::signals;
 use crate::venv::state::{MountRecord, State, StateLock};
 use crate::view::View;
 
@@ -125,7 +126,8 @@ pub fn start(server: Server) -> Result<Running> {
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let device = match place {
         Place::Elsewhere(device) => device,
-        Place::Here | Place::HereForRun => mount(&point, allow_other)?.device,
+        Place::Here => mount(&point, Source::Mount, allow_other)?.device,
+        Place::HereForRun => mount(&point, Source::Run, allow_other)?.device,
     };
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
@@ -135,7 +137,6 @@ pub fn start(server: Server) -> Result<Running> {
         .context(|| format!("{} was mounted, but the kernel did not accept its server", point.display()))
         .and_then(|session| {
             record.pid = std::process::id();
-            record.is_for_run = is_run;
             record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             state.save_mount_record(&record).map(|()| session)
         });

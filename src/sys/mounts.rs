@@ -20,8 +20,29 @@ pub struct Mount {
     pub point: PathBuf,
     /// `ext4`, `fuse.sitefs`, ...
     pub file_system_type: String,
+    /// Which command mounted it, if it was sitefs.
+    pub source: Option<Source>,
     /// `user_id=` of a FUSE mount: who mounted it.
     pub user: Option<u32>,
+}
+
+/// Which command mounted, as the mount table's source tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `mount`: until it is unmounted.
+    Mount,
+    /// `run`: until the last command that uses it ends.
+    Run,
+}
+
+impl Source {
+    /// The source in the mount table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mount => "sitefs",
+            Self::Run => "sitefs-run",
+        }
+    }
 }
 
 impl Mount {
@@ -78,9 +99,12 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let point = unescape(fields.by_ref().nth(4)?);
     let mut after_dash = fields.skip_while(|field| *field != b"-").skip(1);
     let file_system_type = String::from_utf8_lossy(after_dash.next()?).into_owned();
-    let options = String::from_utf8_lossy(after_dash.nth(1)?).into_owned();
+    let source = after_dash.next()?;
+    let source =
+        [Source::Mount, Source::Run].into_iter().find(|candidate| candidate.name().as_bytes() == source);
+    let options = String::from_utf8_lossy(after_dash.next()?).into_owned();
     let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-    Some(Mount { point, file_system_type, user })
+    Some(Mount { point, file_system_type, source, user })
 }
 
 /// The kernel writes space, tab, newline and backslash as `\` and three octal digits.
@@ -112,7 +136,7 @@ mod tests {
         let mount = parse(line).unwrap();
         assert_eq!(mount.point, Path::new("/home/ann/my venv/lib/python3.11/site-packages"));
         assert!(mount.is_ours());
-        assert_eq!(mount.user, Some(1000));
+        assert_eq!((mount.source, mount.user), (Some(Source::Mount), Some(1000)));
     }
 
     #[test]

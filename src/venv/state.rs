@@ -36,9 +36,6 @@ pub struct MountRecord {
     pub pid: u32,
     /// When it was mounted, in seconds since 1970.
     pub since: u64,
-    /// Whether it ends with the last `sitefs run` that uses it.
-    #[serde(default)]
-    pub is_for_run: bool,
     /// The mount point.
     pub site_packages: PathBuf,
     /// The cache.

@@ -9,6 +9,7 @@
 
 mod cache;
 mod command;
+mod run;
 mod sitefs;
 mod tree;
 mod venv;
@@ -16,6 +17,7 @@ mod wheel;
 
 pub use cache::{Corpus, Uv, pip};
 pub use command::{Outcome, as_nobody, clean_command, nobody_can_run};
+pub use run::{Running, kill, processes_in, run_arguments, server, sitefs_below};
 pub use sitefs::{mounts_below, servers_below, wait_until};
 pub use tree::{Entry, Kind, Tree, assert_same, exact_tree, tree};
 pub use venv::{Sandbox, python, pythons};

@@ -16,8 +16,9 @@ use crate::cli::{MountOptions, RunCommand};
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place};
 use crate::outside;
+use crate::sys::children;
+use crate::sys::mounts::{self, Mount, Source};
 use crate::sys::signals::Signals;
-use crate::sys::{children, mounts};
 use crate::venv::state::{MountRecord, MountedDistribution, StateLock};
 use crate::venv::{Layout, Venv};
 use crate::view::installed;
@@ -61,16 +62,22 @@ fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
         .with_help("give it with --venv; --python creates it"))
 }
 
-/// Makes the environment complete, and starts the command in it. An environment that is complete already is used as it
-/// is.
+/// Makes the environment complete, and starts the command in it. What is mounted here already is used as it is.
 fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<Started> {
     let plan = Plan::make(venv, command.cache.as_deref(), &command.options, |_, _| Ok(()))?;
     let program = Program::new(&plan.layout, &command.command, signals);
-    if let Some(Joined { shared }) = join_mounted(&plan)? {
-        return Ok(Started { child: program.start()?, unmounting: None, shared });
+    // Its server holds the lock as long as it lives.
+    if mounted(&plan)?.is_some_and(|mount| mount.source == Some(Source::Mount)) {
+        refuse_if_mounted_differently(&plan)?;
+        return Ok(Started { child: program.start()?, unmounting: None, shared: None });
     }
     let (layout, state) = (plan.layout.clone(), plan.state.clone());
     let right = state.lock()?;
+    if mounted(&plan)?.is_some() {
+        refuse_if_mounted_differently(&plan)?;
+        let shared = Some(state.join_runs(&right)?);
+        return Ok(Started { child: program.start()?, unmounting: None, shared });
+    }
     let result = mount_and_start(plan, &right, &program, command);
     if result.is_err() && !state.has_runs(&right) {
         outside::undo(&layout.root, &state)?;
@@ -144,35 +151,13 @@ fn tell(record: &MountRecord, is_here: bool, options: &MountOptions) {
     ));
 }
 
-/// A mount that is used as it is.
-struct Joined {
-    /// What keeps it, if it is another run's.
-    shared: Option<StateLock>,
-}
-
-/// Uses what is mounted here already, if it is what this run asks for.
-fn join_mounted(plan: &Plan) -> Result<Option<Joined>> {
-    if !is_mounted(plan)? {
-        return Ok(None);
-    }
-    let is_for_run = || plan.state.mount_record().is_some_and(|record| record.is_for_run);
-    let right = if is_for_run() { Some(plan.state.lock()?) } else { None };
-    // It may have gone while this process waited.
-    if !is_mounted(plan)? {
-        return Ok(None);
-    }
-    refuse_if_mounted_differently(plan)?;
-    let shared = right.map(|right| plan.state.join_runs(&right)).transpose()?;
-    Ok(Some(Joined { shared }))
-}
-
-fn is_mounted(plan: &Plan) -> Result<bool> {
+/// What sitefs has mounted, if it answers. A mount of others is refused.
+fn mounted(plan: &Plan) -> Result<Option<Mount>> {
     let mount = mounts::at(&plan.layout.site_packages())?;
-    if mount.is_some_and(|mount| mount.is_ours() && !mount.is_dead()) {
-        return Ok(true);
+    if mount.as_ref().is_some_and(|mount| !mount.is_ours()) {
+        refuse_if_mounted(&plan.layout, &plan.state)?;
     }
-    refuse_if_mounted(&plan.layout, &plan.state)?;
-    Ok(false)
+    Ok(mount.filter(|mount| mount.is_ours() && !mount.is_dead()))
 }
 
 fn refuse_if_mounted_differently(plan: &Plan) -> Result<()> {

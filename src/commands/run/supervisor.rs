@@ -51,7 +51,7 @@ impl Supervisor<'_> {
             while let Some((pid, change)) = children::change() {
                 match change {
                     Change::Ended(code) if pid == child => return Ok(code),
-                    Change::Ended(_) => self.tell_if_server(pid, unmounting.as_deref_mut()),
+                    Change::Ended(code) => self.tell_if_server(pid, code, unmounting.as_deref_mut()),
                     Change::Stopped if pid == child && is_to_stop => {
                         is_to_stop = false;
                         // So that the shell has its terminal again. Whoever continues this process sends SIGCONT.
@@ -70,9 +70,11 @@ impl Supervisor<'_> {
         }
     }
 
-    fn tell_if_server(&self, ended: Pid, unmounting: Option<&mut Unmounting>) {
+    /// A server that ends well was told to, or has seen the command end before this process did.
+    fn tell_if_server(&self, ended: Pid, code: u8, unmounting: Option<&mut Unmounting>) {
         if let Some(unmounting) = unmounting
             && unmounting.forget(ended)
+            && code != 0
         {
             let venv = unmounting.root.display();
             self.verbosity.note(format!("the server of {venv} ended before the command did"));

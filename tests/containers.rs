@@ -1,0 +1,210 @@
+//! `sitefs run` in containers: as process 1, without devices, without privileges.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use common::{
+    Outcome, Running, Sandbox, WheelBuilder, as_nobody, fuse_for_nobody, kill, processes_in, run_arguments,
+    server, sitefs_below, skip, wait_until,
+};
+
+fn greet() -> WheelBuilder {
+    WheelBuilder::new("greet", "1.0")
+        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
+        .entry_point("console_scripts", "greet = greet:main")
+}
+
+const GREET: &str = "import greet; print(greet.word, flush=True)";
+
+/// Says that it is ready, and stays.
+const STAY: &str = "import greet, time; print(greet.word, flush=True); time.sleep(1000)";
+
+fn sandbox() -> Option<Sandbox> {
+    Some(Sandbox::with_fuse()?.with_wheels([greet()]))
+}
+
+fn sandbox_for_nobody() -> Option<Sandbox> {
+    fuse_for_nobody().then(|| Sandbox::for_nobody().with_wheels([greet()]))
+}
+
+#[test]
+fn without_the_fuse_device_it_says_so_and_starts_nothing() {
+    let Some(test) = sandbox() else { return };
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can take a device away");
+        return;
+    }
+    let before = test.environment();
+    let script = r#"mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && exec "$@""#;
+    let mut command = wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], &["echo", "started"]);
+    Outcome::of(&mut command).fails().says("/dev/fuse").says("--device").says_nothing_of("started");
+    test.nothing_left(&before);
+}
+
+/// As in a container with `--read-only --user 12345`: no line in /etc/passwd, no HOME, only VENV can be written.
+#[test]
+fn any_user_id_on_a_read_only_system_needs_only_a_writable_environment() {
+    let Some(test) = sandbox_for_nobody() else { return };
+    Outcome::of(Command::new("chown").args(["-hR", "12345:12345"]).arg(&test.venv)).succeeds();
+    let before = test.environment();
+    let script = r#"
+        mount --bind "$VENV" "$VENV" && mount -o remount,bind,ro / || exit 99
+        for point in /tmp /dev/shm /var/tmp "$HOME"; do
+            if mountpoint -q "$point"; then mount -o remount,bind,ro "$point" || exit 99; fi
+        done
+        unset HOME
+        exec setpriv --reuid=12345 --regid=12345 --clear-groups -- "$@""#;
+    let command = ["python", "-c", GREET];
+    let mut command = wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], &command);
+    Outcome::of(command.env("VENV", &test.venv)).succeeds().prints("hello");
+    test.nothing_left(&before);
+}
+
+/// How a container starts its process 1: as root, as root in a user namespace, as an ordinary user.
+const CONTAINERS: [(&str, &[&str]); 3] = [
+    ("root", &["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child"]),
+    (
+        "user namespace",
+        &[
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--mount",
+            "--mount-proc",
+            "--kill-child",
+        ],
+    ),
+    (
+        "user",
+        &[
+            "unshare",
+            "--user",
+            "--map-current-user",
+            "--pid",
+            "--fork",
+            "--mount",
+            "--mount-proc",
+            "--kill-child",
+        ],
+    ),
+];
+
+/// A sandbox for each container; the second and third belong to an ordinary user, in whose namespaces they are made.
+fn containers() -> Vec<(Sandbox, &'static [&'static str])> {
+    let mut found = Vec::new();
+    for (name, unshare) in CONTAINERS {
+        let Some(test) = (if name == "root" { sandbox() } else { sandbox_for_nobody() }) else { continue };
+        let mut probe = Command::new(unshare[0]);
+        probe.args(&unshare[1..]).args(["true"]).stdin(Stdio::null());
+        let probe = if name == "root" { &mut probe } else { &mut as_nobody(&probe) };
+        if probe.stderr(Stdio::null()).status().unwrap().success() {
+            found.push((test, unshare));
+        } else {
+            skip(&format!("no container of the kind {name} can be made here"));
+        }
+    }
+    found
+}
+
+#[test]
+fn as_process_1_it_exits_with_the_commands_code() {
+    for (test, container) in containers() {
+        let before = test.environment();
+        for (script, code) in [("exit 0", 0), ("exit 9", 9), ("kill -9 $$", 137)] {
+            contained(&test, container, &["sh", "-c", script]).exits(code);
+        }
+        contained(&test, container, &["no-such-command"]).exits(127);
+        contained(&test, container, &["sh", "-c", "echo $PPID; exec greet"]).succeeds().prints("1\nhello");
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn as_process_1_it_hands_sigterm_on() {
+    for (test, container) in containers() {
+        let before = test.environment();
+        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+        running.says("hello");
+        kill("TERM", process_1(&test));
+        assert_eq!(running.ends(), Some(143));
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn as_process_1_it_reaps_orphans() {
+    for (test, container) in containers() {
+        let code = "
+import os, subprocess, sys, time
+subprocess.run(['sh', '-c', '(exit 0) & (exit 3) & (sleep 0.1; exit 4) & exit 0'])
+deadline = time.monotonic() + 20
+def zombies():
+    stats = [open(f'/proc/{pid}/stat').read() for pid in os.listdir('/proc') if pid.isdigit()]
+    return [stat for stat in stats if stat.rsplit(')', 1)[1].split()[0] == 'Z']
+time.sleep(0.3)
+while zombies() and time.monotonic() < deadline: time.sleep(0.01)
+print(zombies())";
+        contained(&test, container, &["python", "-c", code]).succeeds().prints("[]");
+    }
+}
+
+#[test]
+fn as_process_1_the_server_killed_leaves_nothing() {
+    for (test, container) in containers() {
+        let before = test.environment();
+        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+        running.says("hello");
+        let first = process_1(&test);
+        kill("KILL", server(&test, first));
+        wait_until("the server is gone", || sitefs_below(&test) == [first]);
+        kill("TERM", first);
+        assert_eq!(running.ends(), Some(143));
+        test.nothing_left(&before);
+    }
+}
+
+/// Its death is that of all processes of the container: nobody is left to clean up, and the next command does.
+#[test]
+fn as_process_1_it_is_killed_and_no_mount_or_process_is_left() {
+    for (test, container) in containers() {
+        let before = test.environment();
+        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+        running.says("hello");
+        kill("KILL", process_1(&test));
+        running.ends();
+        wait_until("all have ended", || processes_in(&test).is_empty() && sitefs_below(&test).is_empty());
+        assert!(!test.is_mounted());
+        contained(&test, container, &["greet"]).succeeds().prints("hello");
+        test.nothing_left(&before);
+    }
+}
+
+/// `WRAPPER... sitefs run ... -- COMMAND`.
+fn wrapped(test: &Sandbox, wrapper: &[&str], command: &[&str]) -> Command {
+    let mut wrapped = test.command(wrapper[0]);
+    wrapped.args(&wrapper[1..]).arg(test.root().join("sitefs")).args(run_arguments(test, &[], command));
+    wrapped
+}
+
+/// `sitefs run ... -- COMMAND` as process 1 of a container, by the sandbox's user.
+fn in_container(test: &Sandbox, container: &[&str], command: &[&str]) -> Command {
+    let command = wrapped(test, container, command);
+    if container.contains(&"--user") { as_nobody(&command) } else { command }
+}
+
+fn contained(test: &Sandbox, container: &[&str], command: &[&str]) -> Outcome {
+    Outcome::of(&mut in_container(test, container, command))
+}
+
+/// The sitefs process that is process 1 of a container.
+fn process_1(test: &Sandbox) -> u32 {
+    let is_first = |pid: &u32| {
+        let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+    };
+    sitefs_below(test).into_iter().find(is_first).expect("a process 1")
+}
