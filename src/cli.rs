@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::place::LinkMode;
 
 /// Complete a Python virtual environment at once, and copy nothing.
 ///
@@ -42,6 +44,12 @@ pub struct MountOptions {
     /// A lock file, in requirements.txt format [default: requirements.txt beside VENV, then what was last mounted]
     #[arg(short, long = "requirements", value_name = "FILE")]
     pub requirements: Vec<PathBuf>,
+    /// How the environment is made; auto: fuse, else symlink, else copy, each step said with its cause
+    #[arg(long, value_name = "MODE", value_enum, default_value_t, env = "SITEFS_LINK_MODE")]
+    pub link_mode: LinkModeChoice,
+    /// Allow copy where the link mode asked for does not work
+    #[arg(long)]
+    pub fallback: bool,
     /// The interpreter to create VENV with, if it is not there: a path, or a name such as python3.12
     #[arg(long)]
     pub python: Option<String>,
@@ -93,6 +101,48 @@ pub struct WhyOptions {
     pub venv: PathBuf,
     /// A path in the environment, or relative to its site-packages
     pub path: PathBuf,
+}
+
+/// What a person may ask for as link mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LinkModeChoice {
+    /// The first that works of fuse, symlink and copy
+    #[default]
+    Auto,
+    /// Mounted, with FUSE
+    Fuse,
+    /// Real directories, a symbolic link for each file
+    Symlink,
+    /// Real directories, another name of the cache's file for each file: cache and environment share it
+    Hardlink,
+    /// Private copies that share the cache's blocks (btrfs, XFS)
+    Clone,
+    /// Private copies
+    Copy,
+}
+
+impl LinkModeChoice {
+    /// The link mode that was asked for by name.
+    pub fn one(self) -> Option<LinkMode> {
+        match self {
+            Self::Auto => None,
+            Self::Fuse => Some(LinkMode::Fuse),
+            Self::Symlink => Some(LinkMode::Symlink),
+            Self::Hardlink => Some(LinkMode::Hardlink),
+            Self::Clone => Some(LinkMode::Clone),
+            Self::Copy => Some(LinkMode::Copy),
+        }
+    }
+
+    /// The link modes to try, in turn.
+    pub fn in_turn(self, fallback: bool) -> Vec<LinkMode> {
+        match self.one() {
+            None => vec![LinkMode::Fuse, LinkMode::Symlink, LinkMode::Copy],
+            Some(LinkMode::Fuse) if fallback => vec![LinkMode::Fuse, LinkMode::Symlink, LinkMode::Copy],
+            Some(mode) if fallback && mode != LinkMode::Copy => vec![mode, LinkMode::Copy],
+            Some(mode) => vec![mode],
+        }
+    }
 }
 
 /// How much to say.

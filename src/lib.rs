@@ -1,8 +1,8 @@
 //! sitefs completes a Python virtual environment at once and copies nothing.
 //!
 //! ```text
-//! lock ──> cache ──> view ──> fuse   mounted
-//! pins     archives  union
+//! lock ──> cache ──> view ──┬──> fuse   mounted
+//! pins     archives  union  └──> link   made real
 //! ```
 
 pub mod cache;
@@ -10,9 +10,11 @@ pub mod cli;
 pub mod commands;
 pub mod error;
 pub mod fuse;
+pub mod link;
 pub mod lock;
 pub mod outside;
 mod parallel;
+pub mod place;
 pub mod python;
 pub mod sys;
 pub mod venv;

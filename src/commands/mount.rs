@@ -1,25 +1,30 @@
 //! `sitefs mount`: make an environment complete.
 
+use std::collections::HashSet;
 use std::env;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::geteuid;
 
 use super::status;
+use super::unmount::unmount_one;
 use crate::cache::{Archive, Cache};
 use crate::cli::{MountOptions, print};
 use crate::error::{Context, Error, Result};
 use crate::fuse::{self, Server};
+use crate::link;
 use crate::lock::Lock;
 use crate::outside;
 use crate::parallel::parallel;
+use crate::place::{self, Difficulty, LinkMode, Placement};
 use crate::sys::mounts;
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Interpreter, Layout, Venv};
-use crate::view::{Distribution, View, clashes, installed};
+use crate::view::{Clash, Distribution, View, clashes, installed};
 
 pub(super) fn mount(options: &MountOptions) -> Result<()> {
     let started = Instant::now();
@@ -44,13 +49,11 @@ fn complete(venv: &Venv, options: &MountOptions, started: Instant) -> Result<()>
     let interpreter = Interpreter::of(venv.root())?;
     let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
     let state = State::of(venv.root());
-    refuse_if_mounted(&layout, &state)?;
+    make_way(&layout, &state, options)?;
     let inputs = Inputs::choose(options, venv, &state)?;
-    let distributions = resolve(&inputs, &interpreter, &layout, options)?;
-    tell_clashes(&distributions, options)?;
-
-    let lock = state.lock()?;
-    let result = act(distributions, &inputs, &layout, &state, lock, options, started);
+    let archives = resolve(&inputs, &interpreter, &layout, options)?;
+    let work = Work { archives, inputs: &inputs, layout: &layout, state: &state, options, started };
+    let result = work.run();
     if result.is_err() {
         state.remove_if_unused()?;
     }
@@ -100,93 +103,220 @@ fn resolve(
     interpreter: &Interpreter,
     layout: &Layout,
     options: &MountOptions,
-) -> Result<Vec<Distribution>> {
+) -> Result<Vec<Archive>> {
     let locks = Lock::read(&inputs.requirements)?;
     locks.notes.iter().for_each(|note| options.verbosity.note(note));
     let pins = locks.select(&interpreter.markers)?;
-    let archives = Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &layout.python())?;
-    parallel(&archives, |archive: &Archive| {
-        outside::plan(archive, layout)
-            .map(|placements| Distribution::new(archive.clone(), placements, layout))
-    })
-    .into_iter()
-    .collect()
+    Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &layout.python())
 }
 
-fn tell_clashes(distributions: &[Distribution], options: &MountOptions) -> Result<()> {
-    if options.verbosity.verbose {
-        for clash in clashes(distributions)? {
-            options.verbosity.detail(format!(
-                "{} is {}'s, and hides {}'s",
-                clash.path.display(),
-                clash.winner,
-                clash.hidden
-            ));
-        }
+/// An explicit link mode takes the place of a living mount; without one, there is nothing to do.
+fn make_way(layout: &Layout, state: &State, options: &MountOptions) -> Result<()> {
+    let wants_files = options.link_mode.one().is_some_and(|mode| mode != LinkMode::Fuse);
+    match living_mount(layout)? {
+        Some(_) if wants_files => unmount_one(&layout.root, false, options.verbosity),
+        Some(point) => Err(already_mounted(layout, state, &point)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Changes the environment: whatever fails, it is left as it was.
-fn act(
-    mut distributions: Vec<Distribution>,
-    inputs: &Inputs,
-    layout: &Layout,
-    state: &State,
-    lock: StateLock,
-    options: &MountOptions,
+/// What changes the environment. Whatever fails, it is left without anything of ours.
+struct Work<'a> {
+    archives: Vec<Archive>,
+    inputs: &'a Inputs,
+    layout: &'a Layout,
+    state: &'a State,
+    options: &'a MountOptions,
     started: Instant,
-) -> Result<()> {
-    clear_dead_mount(layout, state, options)?;
-    let upper = open_upper(layout)?;
-    hide_what_is_private(&mut distributions, &upper, options)?;
-    place_outside(&mut distributions, layout, state, options)?;
-    let server = Server {
-        record: record(&distributions, inputs, layout)?,
-        view: View::new(distributions, upper, layout.clone())?,
-        root: layout.root.clone(),
-        state: state.clone(),
-        lock,
-        allow_other: options.allow_other || geteuid().is_root(),
-    };
-    let served = if options.foreground {
-        fuse::start(server).map(|running| {
-            tell(running.record(), options, started);
-            running.wait();
-        })
-    } else {
-        fuse::start_in_background(server).map(|record| tell(&record, options, started))
-    };
-    if served.is_err() {
-        outside::undo(&layout.root, state)?;
-    }
-    served
 }
 
-fn refuse_if_mounted(layout: &Layout, state: &State) -> Result<()> {
+impl Work<'_> {
+    /// Tries the link modes that are allowed, in turn.
+    fn run(mut self) -> Result<()> {
+        let modes = self.options.link_mode.in_turn(self.options.fallback);
+        let mut rest = modes.iter().skip(1);
+        for &mode in &modes {
+            match (self.make(mode), rest.next()) {
+                (Err(Difficulty::Unsupported(error)), Some(next)) => {
+                    self.options.verbosity.note(format!("{mode} does not work here, so {next}: {error}"));
+                }
+                (Err(Difficulty::Unsupported(error) | Difficulty::Failed(error)), _) => return Err(error),
+                (Ok(()), _) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, mode: LinkMode) -> Result<(), Difficulty> {
+        let lock = self.state.lock()?;
+        clear_dead_mount(self.layout, self.state, self.options)?;
+        self.hide_what_is_private()?;
+        let distributions = self.distributions(mode)?;
+        self.tell_clashes(&distributions)?;
+        let made = match mode {
+            LinkMode::Fuse => self.mount(distributions, lock),
+            _ => self.link(distributions, mode),
+        };
+        if made.is_err() {
+            place::undo(&self.layout.root, self.state)?;
+        }
+        made
+    }
+
+    fn distributions(&self, mode: LinkMode) -> Result<Vec<Distribution>> {
+        let distribution = |archive: &Archive| {
+            let placements = outside::plan(archive, self.layout, mode)?;
+            Ok(Distribution::new(archive.clone(), placements, self.layout))
+        };
+        parallel(&self.archives, distribution).into_iter().collect()
+    }
+
+    fn tell_clashes(&self, distributions: &[Distribution]) -> Result<()> {
+        if self.options.verbosity.verbose {
+            for Clash { path, winner, hidden } in clashes(distributions)? {
+                self.options
+                    .verbosity
+                    .detail(format!("{} is {winner}'s, and hides {hidden}'s", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a person installed in the environment itself stays, and hides the locked distribution of that name. What an
+    /// earlier link mode made there is not a person's.
+    fn hide_what_is_private(&mut self) -> Result<()> {
+        let is_ours = place::has_directory(self.state);
+        let is_private = |name: &OsStr| !is_ours(&self.layout.scheme.purelib.join(name));
+        let private = installed(open_upper(self.layout)?, is_private)?;
+        self.archives.retain(|archive| {
+            let hidden = private.contains(&archive.name);
+            if hidden {
+                let name = &archive.name;
+                self.options
+                    .verbosity
+                    .note(format!("the environment's own {name} hides the locked {archive}"));
+            }
+            !hidden
+        });
+        Ok(())
+    }
+
+    fn mount(&self, mut distributions: Vec<Distribution>, lock: StateLock) -> Result<(), Difficulty> {
+        let upper = open_upper(self.layout)?;
+        let outside: Vec<Placement> =
+            distributions.iter().flat_map(|distribution| distribution.placements.iter().cloned()).collect();
+        let kept = self.place(&outside)?;
+        for distribution in &mut distributions {
+            distribution.placements.retain(|placement| !kept.contains(&placement.path));
+        }
+        let server = Server {
+            record: self.record(&distributions, LinkMode::Fuse)?,
+            view: View::new(distributions, Some(upper), self.layout.clone())?,
+            root: self.layout.root.clone(),
+            state: self.state.clone(),
+            lock,
+            allow_other: self.options.allow_other || geteuid().is_root(),
+        };
+        if self.options.foreground {
+            let running = fuse::start(server).map_err(Difficulty::Unsupported)?;
+            self.tell(running.record());
+            running.wait();
+        } else {
+            let record = fuse::start_in_background(server).map_err(Difficulty::Unsupported)?;
+            self.tell(&record);
+        }
+        Ok(())
+    }
+
+    fn link(&self, distributions: Vec<Distribution>, mode: LinkMode) -> Result<(), Difficulty> {
+        let mut placements: Vec<Placement> =
+            distributions.iter().flat_map(|distribution| distribution.placements.iter().cloned()).collect();
+        let mut record = self.record(&distributions, mode)?;
+        let view = View::new(distributions, None, self.layout.clone())?;
+        placements.extend(link::plan(&view, mode, self.layout)?);
+        self.state.save_mount_record(&record)?;
+        self.place(&placements)?;
+        record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.state.save_mount_record(&record)?;
+        self.tell(&record);
+        Ok(())
+    }
+
+    /// Makes files, and gives the paths where the environment has its own.
+    fn place(&self, placements: &[Placement]) -> Result<HashSet<PathBuf>, Difficulty> {
+        let kept = place::apply(&self.layout.root, self.state, placements)?.kept;
+        for path in &kept {
+            self.options.verbosity.detail(format!("{} is the environment's own, and stays", path.display()));
+        }
+        Ok(kept)
+    }
+
+    fn record(&self, distributions: &[Distribution], link_mode: LinkMode) -> Result<MountRecord> {
+        Ok(MountRecord {
+            sitefs: env!("CARGO_PKG_VERSION").to_owned(),
+            link_mode,
+            pid: 0,
+            since: 0,
+            site_packages: self.layout.site_packages(),
+            cache: fs_err::canonicalize(&self.inputs.cache)?,
+            requirements: self.inputs.requirements.clone(),
+            distributions: distributions
+                .iter()
+                .map(|distribution| MountedDistribution {
+                    name: distribution.archive.name.clone(),
+                    version: distribution.archive.version.clone(),
+                    layers: distribution.layers.clone(),
+                    dist_info: distribution.archive.dist_info.clone(),
+                })
+                .collect(),
+        })
+    }
+
+    fn tell(&self, record: &MountRecord) {
+        if self.options.json {
+            print(status::Status::mounted(record).to_json());
+            return;
+        }
+        let count = record.distributions.len();
+        self.options.verbosity.say(format!(
+            "mounted {count} distribution{} on {} in {:.1} ms ({}, from {})",
+            if count == 1 { "" } else { "s" },
+            self.layout.root.display(),
+            self.started.elapsed().as_secs_f64() * 1000.0,
+            record.link_mode,
+            record.cache.display(),
+        ));
+    }
+}
+
+/// The mount point, if a server of ours answers there. A mount that is not ours is an error.
+fn living_mount(layout: &Layout) -> Result<Option<PathBuf>> {
     let point = layout.site_packages();
-    let Some(mount) = mounts::at(&point)? else {
-        return Ok(());
-    };
-    if !mount.is_ours() {
-        return Err(Error::new(format!(
+    match mounts::at(&point)? {
+        None => Ok(None),
+        Some(mount) if !mount.is_ours() => Err(Error::new(format!(
             "a {} file system, which is not sitefs's, is mounted on {}",
             mount.file_system_type,
             point.display()
         ))
-        .with_help(format!("umount {}", point.display())));
+        .with_help(format!("umount {}", point.display()))),
+        Some(mount) if mount.is_dead() => Ok(None),
+        Some(_) => Ok(Some(point)),
     }
-    if mount.is_dead() {
-        return Ok(());
-    }
-    let by = state.mount_record().map(|record| format!(" by process {}", record.pid)).unwrap_or_default();
+}
+
+fn already_mounted(layout: &Layout, state: &State, point: &Path) -> Error {
+    let record = state.mount_record().filter(|record| record.site_packages == point);
+    let by = record.map(|record| format!(" by process {}", record.pid)).unwrap_or_default();
     let venv = layout.root.display();
-    Err(Error::new(format!("{venv} is mounted already{by}")).with_help(format!("sitefs unmount {venv}")))
+    Error::new(format!("{venv} is mounted already{by}")).with_help(format!("sitefs unmount {venv}"))
 }
 
 /// A server that was killed leaves a mount that answers nothing.
 fn clear_dead_mount(layout: &Layout, state: &State, options: &MountOptions) -> Result<()> {
-    refuse_if_mounted(layout, state)?;
+    if let Some(point) = living_mount(layout)? {
+        return Err(already_mounted(layout, state, &point));
+    }
     let point = layout.site_packages();
     while mounts::at(&point)?.is_some_and(|mount| mount.is_ours() && mount.is_dead()) {
         fuse::unmount(&point, true).map_err(|(_, error)| error)?;
@@ -203,82 +333,6 @@ fn open_upper(layout: &Layout) -> Result<OwnedFd> {
         Error::new(format!("{} cannot be opened: {errno}", point.display()))
             .with_help("a virtual environment has it: make the environment anew")
     })
-}
-
-/// What a person installed in the environment itself stays, and hides the locked distribution of that name.
-fn hide_what_is_private(
-    distributions: &mut Vec<Distribution>,
-    upper: &OwnedFd,
-    options: &MountOptions,
-) -> Result<()> {
-    let private = installed(upper)?;
-    distributions.retain(|Distribution { archive, .. }| {
-        let hidden = private.contains(&archive.name);
-        if hidden {
-            options
-                .verbosity
-                .note(format!("the environment's own {} hides the locked {archive}", archive.name));
-        }
-        !hidden
-    });
-    Ok(())
-}
-
-fn place_outside(
-    distributions: &mut [Distribution],
-    layout: &Layout,
-    state: &State,
-    options: &MountOptions,
-) -> Result<()> {
-    let placements: Vec<_> = distributions
-        .iter()
-        .flat_map(|distribution| {
-            distribution.placements.iter().map(|placement| (&distribution.archive.name, placement))
-        })
-        .collect();
-    let applied = outside::apply(&layout.root, state, &placements)?;
-    for path in &applied.kept {
-        options.verbosity.detail(format!("{} is the environment's own, and stays", path.display()));
-    }
-    for distribution in distributions {
-        distribution.placements.retain(|placement| !applied.kept.contains(&placement.path));
-    }
-    Ok(())
-}
-
-fn record(distributions: &[Distribution], inputs: &Inputs, layout: &Layout) -> Result<MountRecord> {
-    Ok(MountRecord {
-        sitefs: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: 0,
-        since: 0,
-        site_packages: layout.site_packages(),
-        cache: fs_err::canonicalize(&inputs.cache)?,
-        requirements: inputs.requirements.clone(),
-        distributions: distributions
-            .iter()
-            .map(|distribution| MountedDistribution {
-                name: distribution.archive.name.clone(),
-                version: distribution.archive.version.clone(),
-                layers: distribution.layers.clone(),
-                dist_info: distribution.archive.dist_info.clone(),
-            })
-            .collect(),
-    })
-}
-
-fn tell(record: &MountRecord, options: &MountOptions, started: Instant) {
-    if options.json {
-        print(status::Status::mounted(record).to_json());
-        return;
-    }
-    let count = record.distributions.len();
-    options.verbosity.say(format!(
-        "mounted {count} distribution{} on {} in {:.1} ms (fuse, from {})",
-        if count == 1 { "" } else { "s" },
-        venv_of(&record.site_packages).display(),
-        started.elapsed().as_secs_f64() * 1000.0,
-        record.cache.display(),
-    ));
 }
 
 /// The environment that a site-packages directory belongs to.

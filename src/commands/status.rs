@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::mount::venv_of;
 use crate::cli::{StatusOptions, print};
 use crate::error::{Context, Result};
+use crate::place::{self, LinkMode};
 use crate::sys::mounts;
 use crate::venv::state::{MountRecord, State};
 
@@ -47,6 +48,8 @@ enum Condition {
     Mounted,
     /// Its server was killed, and left its mount or its files.
     Dead,
+    /// Its files were being made when that was cut short.
+    Incomplete,
     /// It is as it was before sitefs.
     Unmounted,
 }
@@ -63,7 +66,7 @@ pub(super) struct Status {
 #[derive(Debug, Serialize)]
 struct Details {
     site_packages: PathBuf,
-    link_mode: &'static str,
+    link_mode: LinkMode,
     cache: PathBuf,
     requirements: Vec<PathBuf>,
     distributions: usize,
@@ -77,7 +80,7 @@ impl Status {
     pub(super) fn mounted(record: &MountRecord) -> Self {
         let details = Details {
             site_packages: record.site_packages.clone(),
-            link_mode: "fuse",
+            link_mode: record.link_mode,
             cache: record.cache.clone(),
             requirements: record.requirements.clone(),
             distributions: record.distributions.len(),
@@ -95,13 +98,18 @@ impl Status {
     fn of(root: &Path) -> Result<Self> {
         let state = State::of(root);
         let ours = mounts::all()?.into_iter().rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
+        let record = state.mount_record();
         let condition = match ours {
             Some(mount) if mount.is_dead() => Condition::Dead,
             Some(_) => Condition::Mounted,
-            None if crate::outside::exists(&state) && !state.is_locked() => Condition::Dead,
-            None => Condition::Unmounted,
+            None if !place::exists(&state) || state.is_locked() => Condition::Unmounted,
+            None => match &record {
+                Some(MountRecord { link_mode: LinkMode::Fuse, .. }) | None => Condition::Dead,
+                Some(MountRecord { since: 0, .. }) => Condition::Incomplete,
+                Some(_) => Condition::Mounted,
+            },
         };
-        let details = state.mount_record().filter(|_| condition != Condition::Unmounted);
+        let details = record.filter(|_| condition != Condition::Unmounted);
         let mount = details.and_then(|record| Self::mounted(&record).mount);
         Ok(Self { venv: root.to_path_buf(), state: condition, mount })
     }
@@ -123,16 +131,17 @@ impl Status {
         };
         let requirements: Vec<String> =
             mount.requirements.iter().map(|path| path.display().to_string()).collect();
-        let server = match self.state {
-            Condition::Mounted => format!("process {}, for {}", mount.pid, ago(mount.since)),
-            _ => format!(
-                "process {} is dead; `sitefs mount {venv}` mends it, `sitefs unmount {venv}` undoes it",
-                mount.pid
-            ),
+        let mend = format!("`sitefs mount {venv}` mends it, `sitefs unmount {venv}` undoes it");
+        let (condition, life) = match (self.state, mount.link_mode) {
+            (Condition::Mounted, LinkMode::Fuse) => {
+                ("mounted", format!("server         process {}, for {}", mount.pid, ago(mount.since)))
+            }
+            (Condition::Mounted, _) => ("mounted", format!("made           {} ago", ago(mount.since))),
+            (Condition::Incomplete, _) => ("incomplete", format!("made           in part; {mend}")),
+            _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };
         format!(
-            "{venv}: {} ({})\n  distributions  {}, from {}\n  cache          {}\n  server         {server}",
-            if self.state == Condition::Mounted { "mounted" } else { "dead" },
+            "{venv}: {condition} ({})\n  distributions  {}, from {}\n  cache          {}\n  {life}",
             mount.link_mode,
             mount.distributions,
             requirements.join(", "),

@@ -10,7 +10,7 @@ use super::mount::venv_of;
 use crate::cli::{UnmountOptions, Verbosity};
 use crate::error::{Context, Error, Result};
 use crate::fuse;
-use crate::outside;
+use crate::place;
 use crate::sys::{holders, mounts};
 use crate::venv::state::State;
 
@@ -56,16 +56,16 @@ fn unmount_all(options: &UnmountOptions) -> Result<()> {
     }
 }
 
-fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
+pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
     let state = State::of(root);
     let mounted: Vec<_> =
         mounts::all()?.into_iter().filter(|mount| mount.is_ours() && venv_of(&mount.point) == root).collect();
-    let leftovers = outside::exists(&state);
+    let leftovers = place::exists(&state);
     if mounted.is_empty() && !leftovers {
         return Err(Error::new(format!("{} is not mounted", root.display()))
             .with_help("`sitefs status` lists what is"));
     }
-    let changed = outside::changed(root, &state)?;
+    let changed = place::changed(root, &state)?;
     for mount in &mounted {
         detach(mount, root, lazily)?;
     }
@@ -74,7 +74,7 @@ fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
             .say(format!("detached {}; its server ends with the last process that uses it", root.display()));
         return Ok(());
     }
-    outside::undo(root, &state)?;
+    place::undo(root, &state)?;
     for path in changed {
         verbosity.note(format!("{} was changed since it was mounted, and stays", root.join(path).display()));
     }

@@ -4,16 +4,23 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{WhyOptions, print};
 use crate::error::{Context, Error, Result};
-use crate::outside;
+use crate::place::{self, LinkMode};
+use crate::python::PackageName;
 use crate::sys::mounts;
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, State};
 
+/// What sitefs adds to a dist-info directory.
+const ADDED: [&str; 5] = ["INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json"];
+
 pub(super) fn why(options: &WhyOptions) -> Result<()> {
     let venv = Venv::open(&options.venv)?;
     let state = State::of(venv.root());
-    let mounted =
-        state.mount_record().filter(|record| matches!(mounts::at(&record.site_packages), Ok(Some(_))));
+    let is_made = |record: &MountRecord| match record.link_mode {
+        LinkMode::Fuse => matches!(mounts::at(&record.site_packages), Ok(Some(_))),
+        _ => place::exists(&state),
+    };
+    let mounted = state.mount_record().filter(is_made);
     let Some(record) = mounted else {
         let help = format!("sitefs mount {}", options.venv.display());
         return Err(Error::new(format!("{} is not mounted", options.venv.display())).with_help(help));
@@ -24,7 +31,7 @@ pub(super) fn why(options: &WhyOptions) -> Result<()> {
     print(path.display());
     match path.strip_prefix(&record.site_packages) {
         Ok(entry) if metadata.is_dir() => explain_directory(entry, &record),
-        Ok(entry) => explain_leaf(entry, &path, &record),
+        Ok(entry) => explain_leaf(entry, &path, place::owner(&state, inside(&path, venv.root())), &record),
         Err(_) => explain_outside(&path, venv.root(), &state),
     }
     Ok(())
@@ -59,10 +66,13 @@ fn explain_directory(entry: &Path, record: &MountRecord) {
     }
 }
 
-fn explain_leaf(entry: &Path, path: &Path, record: &MountRecord) {
+/// `owner` is known where the leaf is a file that sitefs made; in a mount the link's target tells.
+fn explain_leaf(entry: &Path, path: &Path, owner: Option<PackageName>, record: &MountRecord) {
     let target = fs_err::read_link(path).ok();
-    let (winners, hidden): (Vec<_>, Vec<_>) =
-        sources(entry, record).partition(|(_, file)| target.as_ref() == Some(file));
+    let owner = owner.filter(|_| !ADDED.iter().any(|name| entry.ends_with(name)));
+    let (winners, hidden): (Vec<_>, Vec<_>) = sources(entry, record).partition(|(distribution, file)| {
+        target.as_ref() == Some(file) || owner.as_ref() == Some(&distribution.name)
+    });
     let dist_info = entry.parent().and_then(Path::to_str);
     let generated_for =
         record.distributions.iter().find(|distribution| dist_info == Some(&distribution.dist_info));
@@ -84,9 +94,12 @@ fn explain_leaf(entry: &Path, path: &Path, record: &MountRecord) {
     }
 }
 
+fn inside<'a>(path: &'a Path, root: &Path) -> &'a Path {
+    path.strip_prefix(root).unwrap_or(path)
+}
+
 fn explain_outside(path: &Path, root: &Path, state: &State) {
-    let owner = path.strip_prefix(root).ok().and_then(|path| outside::owner(state, path));
-    match owner {
+    match place::owner(state, inside(path, root)) {
         Some(distribution) => print(format!("  from    {distribution}")),
         None => print("  from    the environment itself: sitefs did not put it there"),
     }

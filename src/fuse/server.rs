@@ -19,7 +19,7 @@ use super::filesystem::Filesystem;
 use super::log;
 use super::mount::{Mounted, mount, unmount};
 use crate::error::{Context, Error, Result};
-use crate::outside;
+use crate::place;
 use crate::sys::fork::{Fork, close_all_but, fork};
 use crate::sys::mounts;
 use crate::venv::state::{MountRecord, State, StateLock};
@@ -194,7 +194,7 @@ fn clean_up(point: &Path, root: &Path, state: &State) {
     if mounts::at(point).is_ok_and(|mount| mount.is_some_and(|mount| mount.is_ours() && mount.is_dead())) {
         let _ = unmount(point, true);
     }
-    if let Err(error) = outside::undo(root, state) {
+    if let Err(error) = place::undo(root, state) {
         ::log::error!("{error}");
     }
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
+use crate::place::LinkMode;
 use crate::python::PackageName;
 
 /// The directory in an environment that is sitefs's own.
@@ -29,9 +30,11 @@ pub struct State {
 pub struct MountRecord {
     /// The version of sitefs that mounted it.
     pub sitefs: String,
-    /// The server's process id.
+    /// How it is made.
+    pub link_mode: LinkMode,
+    /// The server's process id; 0 where there is none.
     pub pid: u32,
-    /// When it was mounted, in seconds since 1970.
+    /// When it was mounted, in seconds since 1970; 0 while files are being made.
     pub since: u64,
     /// The mount point.
     pub site_packages: PathBuf,
@@ -137,6 +140,11 @@ impl State {
     /// A directory for files that are not finished.
     pub fn staging(&self) -> PathBuf {
         self.directory.join("staging")
+    }
+
+    /// Whether a file of the state is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.directory.join(name).is_file()
     }
 
     /// Removes the whole state of an environment that was never mounted.

@@ -1,0 +1,151 @@
+//! The journal: what tells our files from the user's.
+//!
+//! It is written before the first file is made, and holds for each what can be known beforehand: a link's target, or size
+//! and time, which are given to the file before it gets its name. So a file is ours if and only if it is as the journal
+//! says, whatever moment the process was killed at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Content, Placement};
+use crate::error::Result;
+use crate::python::PackageName;
+use crate::venv::state::State;
+
+const FILE: &str = "placed.json";
+
+/// The time of generated files, in seconds since 1970: 1980, the earliest that wheels can carry. An edit changes it.
+pub(super) const GENERATED_TIME: i64 = 315_532_800;
+
+/// What was made, or is being made.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Journal {
+    pub(super) files: BTreeMap<PathBuf, Placed>,
+    /// The directories that were not there before, parents first.
+    pub(super) directories: BTreeSet<PathBuf>,
+}
+
+/// One file of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Placed {
+    distribution: PackageName,
+    how: How,
+    trace: Trace,
+}
+
+/// How a file was made: two that were made alike from the same are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum How {
+    Generated { sha256: String, executable: bool },
+    Symlink,
+    HardLink(PathBuf),
+    Clone(PathBuf),
+    Copy { from: PathBuf, executable: bool },
+}
+
+/// What a look at a file tells. Whole seconds: some file systems keep no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Trace {
+    Symlink(PathBuf),
+    File { size: u64, seconds: i64 },
+    Other,
+}
+
+impl Journal {
+    pub(super) fn load(state: &State) -> Option<Self> {
+        state.load(FILE)
+    }
+
+    pub(super) fn save(&self, state: &State) -> Result<()> {
+        state.save(FILE, self)
+    }
+
+    pub(super) fn remove(state: &State) -> Result<()> {
+        state.remove(FILE)
+    }
+}
+
+impl Placed {
+    /// What the journal says of a placement.
+    pub(super) fn of(placement: &Placement) -> Result<Self> {
+        let file = |from: &Path| {
+            let metadata = fs_err::metadata(from)?;
+            Ok::<_, io::Error>(Trace::File { size: metadata.size(), seconds: metadata.mtime() })
+        };
+        let (how, trace) = match &placement.content {
+            Content::Bytes { bytes, executable } => {
+                let sha256 = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
+                let trace = Trace::File { size: bytes.len() as u64, seconds: GENERATED_TIME };
+                (How::Generated { sha256, executable: *executable }, trace)
+            }
+            Content::Symlink(target) => (How::Symlink, Trace::Symlink(target.clone())),
+            Content::HardLink(from) => (How::HardLink(from.clone()), file(from)?),
+            Content::Clone(from) => (How::Clone(from.clone()), file(from)?),
+            Content::Copy { from, executable } => {
+                (How::Copy { from: from.clone(), executable: *executable }, file(from)?)
+            }
+        };
+        Ok(Self { distribution: placement.distribution.clone(), how, trace })
+    }
+
+    /// Whether what is there is still as it was made.
+    pub(super) fn is(&self, there: &Trace) -> bool {
+        self.trace == *there
+    }
+}
+
+/// What is at a path; nothing where nothing is.
+pub(super) fn look(path: &Path) -> Result<Option<Trace>> {
+    let metadata = match fs_err::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(if metadata.is_symlink() {
+        Trace::Symlink(fs_err::read_link(path)?)
+    } else if metadata.is_file() {
+        Trace::File { size: metadata.size(), seconds: metadata.mtime() }
+    } else {
+        Trace::Other
+    }))
+}
+
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What was made and was changed since: it is the user's now, and stays.
+///
+/// # Errors
+/// A place that cannot be looked at.
+pub fn changed(root: &Path, state: &State) -> Result<Vec<PathBuf>> {
+    let mut changed = Vec::new();
+    for (path, placed) in Journal::load(state).unwrap_or_default().files {
+        let there = look(&root.join(&path))?;
+        if there.is_some_and(|there| there != placed.trace) {
+            changed.push(path);
+        }
+    }
+    Ok(changed)
+}
+
+/// Whether there is something to undo.
+pub fn exists(state: &State) -> bool {
+    state.has(FILE)
+}
+
+/// Whether a directory of the environment is one that sitefs made.
+pub fn has_directory(state: &State) -> impl Fn(&Path) -> bool {
+    let directories = Journal::load(state).unwrap_or_default().directories;
+    move |path| directories.contains(path)
+}
+
+/// The distribution that a path of the environment was made for.
+pub fn owner(state: &State, path: &Path) -> Option<PackageName> {
+    Some(Journal::load(state)?.files.remove(path)?.distribution)
+}
