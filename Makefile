@@ -27,8 +27,8 @@ check: ## formatting, lints, documentation, and dependencies where cargo-deny is
 
 .PHONY: test
 test: tools fuse ## all tests, with the tools that they need
-	@if cargo nextest --version >/dev/null 2>&1; then cargo test --locked --doc && cargo nextest run --locked; \
-	else cargo test --locked; fi
+	@if cargo nextest --version >/dev/null 2>&1; then cargo test --locked --doc && cargo nextest run --locked --no-fail-fast; \
+	else cargo test --locked --no-fail-fast; fi
 
 .PHONY: demo
 demo: build tools fuse ## mount a real environment out of a real cache, and use it
