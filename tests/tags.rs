@@ -2,11 +2,7 @@
 //!
 //! For every Python on this machine, and with `packaging` from the package index.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a helper that fails, fails the test"
-)]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a helper that fails, fails the test")]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -61,10 +57,7 @@ struct Expected {
 #[test]
 fn every_python_here_has_the_tags_markers_and_scheme_that_packaging_says() {
     let pythons = pythons();
-    assert!(
-        !pythons.is_empty(),
-        "no Python 3.8 or newer was found on PATH or in pyenv"
-    );
+    assert!(!pythons.is_empty(), "no Python 3.8 or newer was found on PATH or in pyenv");
     let folder = tempfile::tempdir().unwrap();
     let memory = folder.path().join("memory");
     for (python, (major, minor)) in &pythons {
@@ -74,25 +67,15 @@ fn every_python_here_has_the_tags_markers_and_scheme_that_packaging_says() {
             install_packaging(&pythons, &format!("{major}.{minor}"), &packaging);
         }
         let venv = tempfile::tempdir_in(&folder).unwrap();
-        run(Command::new(python)
-            .args(["-m", "venv", "--without-pip"])
-            .arg(venv.path()));
+        run(Command::new(python).args(["-m", "venv", "--without-pip"]).arg(venv.path()));
 
         let expected = expected(venv.path(), &packaging);
         for _asked_then_remembered in 0..2 {
             let actual = Interpreter::remembered_in(Some(&memory), venv.path()).unwrap();
             assert_eq!(actual.version, (*major, *minor), "{name}");
             assert_eq!(actual.tags.iter().collect::<Vec<_>>(), expected.tags, "{name}");
-            assert_eq!(
-                serde_json::to_value(&actual.markers).unwrap(),
-                expected.markers,
-                "{name}"
-            );
-            assert_eq!(
-                serde_json::to_value(&actual.scheme).unwrap(),
-                expected.scheme,
-                "{name}"
-            );
+            assert_eq!(serde_json::to_value(&actual.markers).unwrap(), expected.markers, "{name}");
+            assert_eq!(serde_json::to_value(&actual.scheme).unwrap(), expected.scheme, "{name}");
             assert!(venv.path().join(&actual.scheme.purelib).is_dir(), "{name}");
         }
         println!(
@@ -107,9 +90,7 @@ fn every_python_here_has_the_tags_markers_and_scheme_that_packaging_says() {
 fn pythons() -> BTreeMap<PathBuf, (u32, u32)> {
     let is_python = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let minor = name
-            .strip_prefix("python3")
-            .map(|rest| rest.trim_start_matches('.'));
+        let minor = name.strip_prefix("python3").map(|rest| rest.trim_start_matches('.'));
         minor.is_some_and(|minor| minor.chars().all(|character| character.is_ascii_digit()))
     };
     folders()

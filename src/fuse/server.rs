@@ -230,6 +230,7 @@ fn detach(server: &Server, writer: BorrowedFd) -> Result<()> {
     dup2_stdin(&null).map_err(failed)?;
     dup2_stdout(&null).map_err(failed)?;
     dup2_stderr(&null).map_err(failed)?;
+    drop(null);
     close_all_but(&[server.lock.as_fd(), server.view.upper(), writer])?;
     log::start(&server.state.log())
 }

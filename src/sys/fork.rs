@@ -44,8 +44,8 @@ pub fn close_all_but(kept: &[BorrowedFd]) -> io::Result<()> {
     for last in kept.into_iter().map(Some).chain([None]) {
         let end = last.map_or(u32::MAX, |descriptor| descriptor.saturating_sub(1));
         if first <= end {
-            // SAFETY: the caller is a new process that uses none of these descriptors any more; they belong to code of
-            // its parent that never runs here.
+            // SAFETY: the caller is a new process. What it owns itself, it has given; all other descriptors belong to
+            // code of its parent that never runs here, so nobody closes a number again that is then another's.
             let closed = unsafe { libc::syscall(libc::SYS_close_range, first, end, 0) };
             if closed == -1 {
                 return Err(io::Error::last_os_error());

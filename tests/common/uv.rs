@@ -17,13 +17,8 @@ impl Uv {
     /// uv of this version, with an empty cache and an empty venv.
     pub(crate) fn new(version: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        run(Command::new("python3")
-            .args(["-m", "venv", "--without-pip"])
-            .arg(folder.path().join("venv")));
-        Self {
-            program: program(version),
-            folder,
-        }
+        run(Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(folder.path().join("venv")));
+        Self { program: program(version), folder }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -63,11 +58,7 @@ impl Uv {
 
     /// A file of an installed distribution's `*.dist-info`.
     pub(crate) fn installed(&self, dist_info: &str, file: &str) -> Option<String> {
-        let lib = fs::read_dir(self.venv().join("lib"))
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap();
+        let lib = fs::read_dir(self.venv().join("lib")).unwrap().next().unwrap().unwrap();
         let path = lib.path().join("site-packages").join(dist_info).join(file);
         fs::read_to_string(path).ok()
     }
@@ -95,12 +86,8 @@ impl Uv {
         let dist = self.folder().join("dist");
         fs::create_dir_all(&dist).unwrap();
         let script = format!("import backend, sys; print(backend.build_{kind}(sys.argv[1]))");
-        let output = Command::new("python3")
-            .args(["-c", &script])
-            .arg(&dist)
-            .current_dir(&project)
-            .output()
-            .unwrap();
+        let output =
+            Command::new("python3").args(["-c", &script]).arg(&dist).current_dir(&project).output().unwrap();
         dist.join(String::from_utf8(output.stdout).unwrap().trim())
     }
 
@@ -138,9 +125,7 @@ impl Server {
             .spawn()
             .unwrap();
         let mut port = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap())
-            .read_line(&mut port)
-            .unwrap();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
         let port = port.trim().to_owned();
         Self { process, port }
     }
