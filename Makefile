@@ -27,8 +27,11 @@ check: ## formatting, lints, documentation, and dependencies where cargo-deny is
 
 .PHONY: test
 test: tools fuse ## all tests, with the tools that they need
-	@if cargo nextest --version >/dev/null 2>&1; then cargo test --locked --doc && cargo nextest run --locked; \
-	else cargo test --locked; fi
+	@rm -f target/skipped.txt
+	@if cargo nextest --version >/dev/null 2>&1; then run='cargo nextest run'; cargo test --locked --doc; else run='cargo test'; fi; \
+	$$run --locked --no-fail-fast || failed=1; \
+	if [ -s target/skipped.txt ]; then echo "*** SKIPPED $$(wc -l <target/skipped.txt) tests, because:"; sort target/skipped.txt | uniq -c; fi; \
+	exit $${failed:-0}
 
 .PHONY: demo
 demo: build tools fuse ## mount a real environment out of a real cache, and use it
