@@ -47,7 +47,7 @@ impl Place {
     fn of_corpus(name: &str, megabytes: u64) -> Self {
         let corpus = Corpus::prepared(name);
         let place = Self::of_size(megabytes);
-        Outcome::of(place.command("cp").arg("-a").arg(&corpus.cache).arg(&place.cache)).succeeds();
+        Outcome::of(place.command("cp").arg("-aT").arg(&corpus.cache).arg(&place.cache)).succeeds();
         fs_err::copy(&corpus.requirements, &place.requirements).unwrap();
         fs_err::remove_dir_all(&place.venv).unwrap();
         place.onlooking_uv().venv(&place.venv, &corpus.python);
@@ -77,9 +77,9 @@ fn state(test: &Sandbox) -> String {
     test.status().succeeds().json()["state"].as_str().unwrap().to_owned()
 }
 
-/// The environment as programs see it: names, kinds and bytes, links followed.
+/// The environment as programs see it: names, kinds and bytes, links followed; uv's lock apart.
 fn seen(test: &Sandbox) -> Tree {
-    tree(&test.venv, |_, bytes| Some(bytes), &["__pycache__", ".sitefs", "lib64"])
+    tree(&test.venv, |_, bytes| Some(bytes), &["__pycache__", ".lock", ".sitefs", "lib64"])
 }
 
 fn greet(version: &str) -> WheelBuilder {

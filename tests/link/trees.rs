@@ -87,12 +87,19 @@ struct Random(u64);
 impl Random {
     fn wheel(&mut self, name: &str, library: &str) -> WheelBuilder {
         const FOLDERS: [&str; 9] =
-            ["", "ns/", "ns/deep/", "ns/deep/er/", "ns/déjà vu/", "名前/", "pkg/a b/", "clash/", "pkg/x.dist/"];
+            ["clash/", "", "ns/", "ns/deep/", "ns/deep/er/", "ns/déjà vu/", "名前/", "pkg/a b/", "pkg/x.dist/"];
         const FILES: [&str; 8] =
             ["__init__.py", "mod.py", "empty", "ünïcode.txt", "lib.so", "tool", "data.bin", "-dash"];
         let mut wheel = WheelBuilder::new(name, "1.0").file(&format!("{name}.py"), "");
+        // A file where another wheel has a folder.
+        let folders = if self.below(3) == 0 {
+            wheel = wheel.data("purelib/clash", "a file");
+            &FOLDERS[1..]
+        } else {
+            &FOLDERS
+        };
         for _ in 0..25 {
-            let path = format!("{}{}", self.of(&FOLDERS), self.of(&FILES));
+            let path = format!("{}{}", self.of(folders), self.of(&FILES));
             let bytes = self.bytes(name);
             wheel = match self.below(9) {
                 0 => wheel.data(&format!("purelib/{path}"), bytes),
@@ -106,8 +113,7 @@ impl Random {
                 _ => wheel.file(&path, bytes),
             };
         }
-        // A file where another wheel has a folder.
-        if self.below(3) == 0 { wheel.data("purelib/clash", "a file") } else { wheel }
+        wheel
     }
 
     fn bytes(&mut self, name: &str) -> Vec<u8> {
