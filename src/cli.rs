@@ -156,6 +156,11 @@ pub struct Verbosity {
     pub quiet: bool,
 }
 
+/// Writes a line to standard error. Whoever reads it may have gone.
+pub fn tell(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
 /// Writes a line to standard output. Whoever reads it may have gone, as `head` does.
 pub fn print(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{what}");
@@ -172,14 +177,14 @@ impl Verbosity {
     /// Says what a person should know beside it.
     pub fn note(self, what: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("note: {what}");
+            tell(format_args!("note: {what}"));
         }
     }
 
     /// Says what only those who asked for more want to know.
     pub fn detail(self, what: impl std::fmt::Display) {
         if self.verbose {
-            eprintln!("note: {what}");
+            tell(format_args!("note: {what}"));
         }
     }
 }

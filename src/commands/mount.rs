@@ -54,8 +54,8 @@ fn complete(venv: &Venv, options: &MountOptions, started: Instant) -> Result<()>
     let archives = resolve(&inputs, &interpreter, &layout, options)?;
     let work = Work { archives, inputs: &inputs, layout: &layout, state: &state, options, started };
     let result = work.run();
-    if result.is_err() {
-        state.remove_if_unused()?;
+    if let (Err(_), Some(lock)) = (&result, state.try_lock()?) {
+        state.remove_if_unused(&lock)?;
     }
     result
 }
@@ -113,7 +113,7 @@ fn resolve(
 /// An explicit link mode takes the place of a living mount; without one, there is nothing to do.
 fn make_way(layout: &Layout, state: &State, options: &MountOptions) -> Result<()> {
     let wants_files = options.link_mode.one().is_some_and(|mode| mode != LinkMode::Fuse);
-    match living_mount(layout)? {
+    match living_mount(layout, state)? {
         Some(_) if wants_files => unmount_one(&layout.root, false, options.verbosity),
         Some(point) => Err(already_mounted(layout, state, &point)),
         None => Ok(()),
@@ -148,8 +148,8 @@ impl Work<'_> {
     }
 
     fn make(&mut self, mode: LinkMode) -> Result<(), Difficulty> {
-        let lock = self.state.lock()?;
-        clear_dead_mount(self.layout, self.state, self.options)?;
+        let lock = self.state.lock(|| refuse_if_mounted(self.layout, self.state))?;
+        clear_dead_mount(self.layout, self.options)?;
         self.hide_what_is_private()?;
         let distributions = self.distributions(mode)?;
         self.tell_clashes(&distributions)?;
@@ -185,7 +185,7 @@ impl Work<'_> {
     /// What a person installed in the environment itself stays, and hides the locked distribution of that name. What an
     /// earlier link mode made there is not a person's.
     fn hide_what_is_private(&mut self) -> Result<()> {
-        let is_ours = place::has_directory(self.state);
+        let is_ours = place::has_directory(self.state)?;
         let is_private = |name: &OsStr| !is_ours(&self.layout.scheme.purelib.join(name));
         let private = installed(open_upper(self.layout)?, is_private)?;
         self.archives.retain(|archive| {
@@ -289,8 +289,8 @@ impl Work<'_> {
     }
 }
 
-/// The mount point, if a server of ours answers there. A mount that is not ours is an error.
-fn living_mount(layout: &Layout) -> Result<Option<PathBuf>> {
+/// The mount point, if a server of ours lives there: it holds the lock. A mount that is not ours is an error.
+fn living_mount(layout: &Layout, state: &State) -> Result<Option<PathBuf>> {
     let point = layout.site_packages();
     match mounts::at(&point)? {
         None => Ok(None),
@@ -300,8 +300,14 @@ fn living_mount(layout: &Layout) -> Result<Option<PathBuf>> {
             point.display()
         ))
         .with_help(format!("umount {}", point.display()))),
-        Some(mount) if mount.is_dead() => Ok(None),
-        Some(_) => Ok(Some(point)),
+        Some(_) => Ok(Some(point).filter(|_| state.is_locked())),
+    }
+}
+
+fn refuse_if_mounted(layout: &Layout, state: &State) -> Result<()> {
+    match living_mount(layout, state)? {
+        Some(point) => Err(already_mounted(layout, state, &point)),
+        None => Ok(()),
     }
 }
 
@@ -312,13 +318,18 @@ fn already_mounted(layout: &Layout, state: &State, point: &Path) -> Error {
     Error::new(format!("{venv} is mounted already{by}")).with_help(format!("sitefs unmount {venv}"))
 }
 
-/// A server that was killed leaves a mount that answers nothing.
-fn clear_dead_mount(layout: &Layout, state: &State, options: &MountOptions) -> Result<()> {
-    if let Some(point) = living_mount(layout)? {
-        return Err(already_mounted(layout, state, &point));
-    }
+/// A server that was killed leaves a mount that answers nothing. Only for who holds the lock: then no server lives.
+fn clear_dead_mount(layout: &Layout, options: &MountOptions) -> Result<()> {
     let point = layout.site_packages();
-    while mounts::at(&point)?.is_some_and(|mount| mount.is_ours() && mount.is_dead()) {
+    while let Some(mount) = mounts::at(&point)? {
+        if !mount.is_ours() {
+            return Err(Error::new(format!(
+                "a {} file system covers {}",
+                mount.file_system_type,
+                point.display()
+            ))
+            .with_help(format!("umount {}", point.display())));
+        }
         fuse::unmount(&point, true).map_err(|(_, error)| error)?;
         options
             .verbosity
@@ -335,12 +346,9 @@ fn open_upper(layout: &Layout) -> Result<OwnedFd> {
     })
 }
 
-/// The environment that a site-packages directory belongs to.
+/// The environment that a site-packages directory belongs to. What is mounted there is not looked at.
 pub(super) fn venv_of(site_packages: &Path) -> &Path {
     let is_venv = |path: &&Path| path.join("pyvenv.cfg").is_file();
-    site_packages
-        .ancestors()
-        .find(is_venv)
-        .or_else(|| site_packages.ancestors().nth(3))
-        .unwrap_or(site_packages)
+    let mut above = site_packages.ancestors().skip(1);
+    above.clone().find(is_venv).or_else(|| above.nth(2)).unwrap_or(site_packages)
 }

@@ -48,6 +48,8 @@ enum Condition {
     Mounted,
     /// Its server was killed, and left its mount or its files.
     Dead,
+    /// Its server lives, but its mount is not here: it was detached, or is in another mount namespace.
+    Detached,
     /// Its files were being made when that was cut short.
     Incomplete,
     /// It is as it was before sitefs.
@@ -100,9 +102,14 @@ impl Status {
         let ours = mounts::all()?.into_iter().rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
         let record = state.mount_record();
         let condition = match ours {
-            Some(mount) if mount.is_dead() => Condition::Dead,
+            Some(_) if !state.is_locked() => Condition::Dead,
             Some(_) => Condition::Mounted,
-            None if !place::exists(&state) || state.is_locked() => Condition::Unmounted,
+            None if state.is_locked()
+                && record.as_ref().is_some_and(|record| record.link_mode == LinkMode::Fuse) =>
+            {
+                Condition::Detached
+            }
+            None if !place::exists(&state) => Condition::Unmounted,
             None => match &record {
                 Some(MountRecord { link_mode: LinkMode::Fuse, .. }) | None => Condition::Dead,
                 Some(MountRecord { since: 0, .. }) => Condition::Incomplete,
@@ -137,6 +144,13 @@ impl Status {
                 ("mounted", format!("server         process {}, for {}", mount.pid, ago(mount.since)))
             }
             (Condition::Mounted, _) => ("mounted", format!("made           {} ago", ago(mount.since))),
+            (Condition::Detached, _) => (
+                "detached",
+                format!(
+                    "server         process {} serves it to those who use it still, or elsewhere",
+                    mount.pid
+                ),
+            ),
             (Condition::Incomplete, _) => ("incomplete", format!("made           in part; {mend}")),
             _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };

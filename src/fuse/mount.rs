@@ -180,8 +180,9 @@ fn receive_descriptor(socket: &impl AsFd) -> Result<OwnedFd> {
 fn find_fusermount() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/bin", "/bin", "/usr/local/bin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(usual)
+    usual
+        .into_iter()
+        .chain(std::env::split_paths(&path).filter(|directory| directory.is_absolute()))
         .map(|directory| directory.join("fusermount3"))
         .find(|file| file.is_file())
 }

@@ -50,6 +50,7 @@ pub struct Server {
 /// A mount that answers, and its server.
 pub struct Running {
     record: MountRecord,
+    device: String,
     root: PathBuf,
     state: State,
     session: JoinHandle<io::Result<()>>,
@@ -78,14 +79,18 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
             drop(writer);
             let mut answer = String::new();
             reader.read_to_string(&mut answer)?;
-            if let Some(record) = answer.strip_prefix(READY) {
-                return serde_json::from_str(record).context(|| "the server's answer is garbled".to_owned());
+            if let Some(record) =
+                answer.strip_prefix(READY).and_then(|record| serde_json::from_str(record).ok())
+            {
+                return Ok(record);
             }
             let _ = waitpid(Some(child), WaitOptions::empty());
             Err(match answer.split_once(HELP) {
                 Some((message, help)) => Error::new(message).with_help(help),
-                None if answer.is_empty() => Error::new("the server process ended before its mount answered")
-                    .with_help(format!("its log may tell why: {}", server.state.log().display())),
+                None if answer.is_empty() || answer.starts_with(READY) => {
+                    Error::new("the server process ended before its mount answered")
+                        .with_help(format!("its log may tell why: {}", server.state.log().display()))
+                }
                 None => Error::new(answer),
             })
         }
@@ -119,6 +124,7 @@ pub fn start(server: Server) -> Result<Running> {
             return Err(error);
         }
     };
+    let device = mounts::at(&point)?.map(|mount| mount.device).unwrap_or_default();
     ::log::info!("serving {} as process {}", point.display(), record.pid);
     let (sender, events) = channel();
     let ended = sender.clone();
@@ -128,7 +134,7 @@ pub fn start(server: Server) -> Result<Running> {
         let _ = ended.send(Event::Ended);
         result
     });
-    Ok(Running { record, root, state, session, events, _lock: lock })
+    Ok(Running { record, device, root, state, session, events, _lock: lock })
 }
 
 impl Running {
@@ -139,15 +145,14 @@ impl Running {
 
     /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
     pub fn wait(self) {
-        let point = &self.record.site_packages;
-        if wait_for_end(&self.events, point) {
+        if wait_for_end(&self.events, &self.device) {
             match self.session.join() {
                 Ok(Ok(())) => ::log::info!("the mount is gone"),
                 Ok(Err(error)) => ::log::error!("the session ended: {error}"),
                 Err(_) => ::log::error!("the session panicked"),
             }
         }
-        clean_up(point, &self.root, &self.state);
+        clean_up(&self.device, &self.root, &self.state);
     }
 }
 
@@ -166,13 +171,11 @@ fn forward_signals(mut signals: Signals, events: &Sender<Event>) {
 
 /// Waits for the mount's end; a signal brings it about. Says whether the session has ended, too: users of a mount that
 /// was detached may keep it, but not for ever.
-fn wait_for_end(received: &Receiver<Event>, point: &Path) -> bool {
+fn wait_for_end(received: &Receiver<Event>, device: &str) -> bool {
     match received.recv() {
         Ok(Event::Signal(signal)) => {
             ::log::info!("unmounting on signal {signal}");
-            if let Err((_, error)) = unmount(point, true) {
-                ::log::warn!("{error}");
-            }
+            detach_mount(device, |_| true);
             loop {
                 match received.recv_timeout(GRACE) {
                     Ok(Event::Signal(_)) => {}
@@ -188,12 +191,27 @@ fn wait_for_end(received: &Receiver<Event>, point: &Path) -> bool {
     }
 }
 
-/// Leaves the environment as it was before the mount.
-fn clean_up(point: &Path, root: &Path, state: &State) {
-    // The kernel's end of the session may have been cut (an abort): then a dead mount is left.
-    if mounts::at(point).is_ok_and(|mount| mount.is_some_and(|mount| mount.is_ours() && mount.is_dead())) {
-        let _ = unmount(point, true);
+/// Detaches our own mount, wherever it is by now, unless another file system covers it. When the session has ended, the
+/// device number may be another's already: `is_ours` must tell.
+fn detach_mount(device: &str, is_ours: impl Fn(&Path) -> bool) {
+    let ours = mounts::all().ok().and_then(|all| all.into_iter().find(|mount| mount.device == device));
+    let ours = ours.filter(|mount| mount.is_ours() && is_ours(&mount.point));
+    let Some(ours) = ours else { return };
+    match mounts::at(&ours.point) {
+        Ok(Some(topmost)) if topmost.device == device => {
+            if let Err((_, error)) = unmount(&ours.point, true) {
+                ::log::warn!("{error}");
+            }
+        }
+        _ => ::log::warn!("another file system covers {}, and stays", ours.point.display()),
     }
+}
+
+/// Leaves the environment as it was before the mount. The kernel's end of the session may have been cut (an abort): then
+/// a dead mount is there.
+fn clean_up(device: &str, root: &Path, state: &State) {
+    let is_dead = |point: &Path| rustix::fs::statfs(point).is_err_and(|errno| errno == Errno::NOTCONN);
+    detach_mount(device, is_dead);
     if let Err(error) = place::undo(root, state) {
         ::log::error!("{error}");
     }
@@ -204,7 +222,8 @@ fn run_detached(server: Server, mut writer: PipeWriter) -> i32 {
     match detach(&server, writer.as_fd()).and_then(|()| start(server)) {
         Ok(running) => {
             let record = serde_json::to_string(running.record()).unwrap_or_default();
-            let told = write!(writer, "{READY}{record}");
+            // In one piece: half of it would be taken for an answer.
+            let told = writer.write_all(format!("{READY}{record}").as_bytes());
             drop(writer);
             if let Err(error) = told {
                 ::log::warn!("the command that started this server is gone: {error}");
@@ -232,5 +251,5 @@ fn detach(server: &Server, writer: BorrowedFd) -> Result<()> {
     dup2_stderr(&null).map_err(failed)?;
     drop(null);
     close_all_but(&[server.lock.as_fd(), server.view.upper(), writer])?;
-    log::start(&server.state.log())
+    log::start(server.state.open_log()?)
 }

@@ -5,13 +5,16 @@
 //! says, whatever moment the process was killed at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::root::Root;
 use super::{Content, Placement};
 use crate::error::Result;
 use crate::python::PackageName;
@@ -56,8 +59,15 @@ pub(super) enum Trace {
     Other,
 }
 
+impl Trace {
+    pub(super) fn symlink(target: Vec<u8>) -> Self {
+        Self::Symlink(OsString::from_vec(target).into())
+    }
+}
+
 impl Journal {
-    pub(super) fn load(state: &State) -> Option<Self> {
+    /// The journal, if there is one. Its paths stay in the environment, whoever wrote them.
+    pub(super) fn load(state: &State) -> Result<Option<Self>> {
         state.load(FILE)
     }
 
@@ -99,35 +109,16 @@ impl Placed {
     }
 }
 
-/// What is at a path; nothing where nothing is.
-pub(super) fn look(path: &Path) -> Result<Option<Trace>> {
-    let metadata = match fs_err::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Some(if metadata.is_symlink() {
-        Trace::Symlink(fs_err::read_link(path)?)
-    } else if metadata.is_file() {
-        Trace::File { size: metadata.size(), seconds: metadata.mtime() }
-    } else {
-        Trace::Other
-    }))
-}
-
-pub(super) fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
 /// What was made and was changed since: it is the user's now, and stays.
 ///
 /// # Errors
-/// A place that cannot be looked at.
+/// A place that cannot be looked at, a damaged journal.
 pub fn changed(root: &Path, state: &State) -> Result<Vec<PathBuf>> {
+    let Some(journal) = Journal::load(state)? else { return Ok(Vec::new()) };
+    let root = Root::open(root)?;
     let mut changed = Vec::new();
-    for (path, placed) in Journal::load(state).unwrap_or_default().files {
-        let there = look(&root.join(&path))?;
-        if there.is_some_and(|there| there != placed.trace) {
+    for (path, placed) in journal.files {
+        if root.look(&path)?.is_some_and(|there| there != placed.trace) {
             changed.push(path);
         }
     }
@@ -140,12 +131,15 @@ pub fn exists(state: &State) -> bool {
 }
 
 /// Whether a directory of the environment is one that sitefs made.
-pub fn has_directory(state: &State) -> impl Fn(&Path) -> bool {
-    let directories = Journal::load(state).unwrap_or_default().directories;
-    move |path| directories.contains(path)
+///
+/// # Errors
+/// A damaged journal.
+pub fn has_directory(state: &State) -> Result<impl Fn(&Path) -> bool> {
+    let directories = Journal::load(state)?.unwrap_or_default().directories;
+    Ok(move |path: &Path| directories.contains(path))
 }
 
 /// The distribution that a path of the environment was made for.
 pub fn owner(state: &State, path: &Path) -> Option<PackageName> {
-    Some(Journal::load(state)?.files.remove(path)?.distribution)
+    Some(Journal::load(state).ok()??.files.remove(path)?.distribution)
 }

@@ -4,12 +4,16 @@
 
 mod apply;
 mod journal;
+mod make;
 mod mode;
+mod root;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
-pub use apply::{Applied, Difficulty, apply, undo};
+pub use apply::{apply, undo};
 pub use journal::{changed, exists, has_directory, owner};
+pub use make::Difficulty;
 pub use mode::LinkMode;
 
 use crate::python::PackageName;
@@ -25,6 +29,13 @@ pub struct Placement {
     pub source: Option<String>,
     /// What it holds.
     pub content: Content,
+}
+
+/// What making came to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Paths where the environment already had something of its own, which stays.
+    pub kept: HashSet<PathBuf>,
 }
 
 /// What a file holds, and how it is made.

@@ -1,11 +1,14 @@
 //! What sitefs keeps in `VENV/.sitefs/`: a lock, the record of the mount, the server's log.
 
-use std::fs::{File, TryLockError};
-use std::io::{self, Write};
+use std::fs::{File, Metadata, TryLockError};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fs_err::OpenOptions;
+use fs_err::os::unix::fs::OpenOptionsExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +20,7 @@ use crate::python::PackageName;
 pub const DIRECTORY: &str = ".sitefs";
 
 /// How long to wait for another sitefs that works on the same environment.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The directory `VENV/.sitefs/`.
 #[derive(Clone, Debug)]
@@ -77,51 +80,80 @@ impl State {
         Self { directory: root.join(DIRECTORY) }
     }
 
-    /// Takes the lock if it is free. The server holds it as long as it lives.
+    /// Takes the lock, and waits a while for a sitefs that is at work. The server holds it as long as it lives:
+    /// `is_mounted` tells that waiting is in vain.
+    ///
+    /// # Errors
+    /// The directory cannot be made or written; another process keeps the lock.
+    pub fn lock(&self, is_mounted: impl Fn() -> Result<()>) -> Result<StateLock> {
+        let started = Instant::now();
+        loop {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
+            }
+            is_mounted()?;
+            if started.elapsed() > PATIENCE {
+                return Err(self.held());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The error for a lock that another process keeps.
+    pub fn held(&self) -> Error {
+        let lock = self.directory.join(LOCK);
+        let error = Error::new(format!("another sitefs process holds {}", lock.display()));
+        match self.mount_record() {
+            Some(MountRecord { link_mode: LinkMode::Fuse, pid, .. }) => error.with_help(format!(
+                "process {pid} may still serve a mount that was detached, or is in another mount namespace; end it"
+            )),
+            _ => error.with_help("wait for it to end; `lslocks` names it"),
+        }
+    }
+
+    /// Takes the lock if it is free.
     ///
     /// # Errors
     /// The directory cannot be made or written.
     pub fn try_lock(&self) -> Result<Option<StateLock>> {
-        fs_err::create_dir_all(&self.directory).context(|| "the environment cannot be changed".to_owned())?;
-        let path = self.directory.join("lock");
-        let file =
-            fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?.into_file();
+        match fs_err::create_dir(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(
+                    Error::from(error).with_help("mounting needs an environment that this user may write")
+                );
+            }
+            _ => {}
+        }
+        self.check()?;
+        let path = self.directory.join(LOCK);
+        let file = no_links(OpenOptions::new().create(true).truncate(false).write(true)).open(&path);
+        let file = file
+            .map_err(|error| {
+                let help = "another user has mounted it before, or it is read-only: give it back with chown";
+                Error::from(error).with_help(help)
+            })?
+            .into_file();
         match file.try_lock() {
-            Ok(()) => Ok(Some(StateLock { file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
+            // Somebody may have removed the file while we waited: then it locks nothing any more.
+            Ok(()) if is_at(&file, &path) => Ok(Some(StateLock { file })),
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => {
                 Err(Error::new(format!("{} cannot be locked", path.display())).because(error))
             }
         }
     }
 
-    /// Waits a while for the lock.
-    ///
-    /// # Errors
-    /// As [`State::try_lock`], or another process keeps it.
-    pub fn lock(&self) -> Result<StateLock> {
-        let started = Instant::now();
-        loop {
-            if let Some(lock) = self.try_lock()? {
-                return Ok(lock);
-            }
-            if started.elapsed() > PATIENCE {
-                let path = self.directory.join("lock");
-                return Err(Error::new(format!("another sitefs process holds {}", path.display()))
-                    .with_help("wait for it to end; `fuser -v` or `lslocks` names it"));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Whether some process holds the lock: a server lives, or a command is at work.
+    /// Whether some process holds the lock: a server lives, or a command is at work. Nothing is made.
     pub fn is_locked(&self) -> bool {
-        self.directory.is_dir() && matches!(self.try_lock(), Ok(None))
+        match no_links(OpenOptions::new().read(true)).open(self.directory.join(LOCK)) {
+            Ok(file) => matches!(file.into_file().try_lock_shared(), Err(TryLockError::WouldBlock)),
+            Err(error) => !is_absent(&error),
+        }
     }
 
     /// What is, or was last, mounted; nothing where it was never, or where the record cannot be read.
     pub fn mount_record(&self) -> Option<MountRecord> {
-        self.load("mount.json")
+        self.load("mount.json").ok().flatten()
     }
 
     /// Writes down what is mounted.
@@ -132,7 +164,16 @@ impl State {
         self.save("mount.json", record)
     }
 
-    /// The server's log.
+    /// The server's log, open for writing from the start.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn open_log(&self) -> Result<File> {
+        let mut options = OpenOptions::new();
+        Ok(no_links(options.create(true).truncate(true).write(true)).open(self.log())?.into_file())
+    }
+
+    /// The path of the server's log.
     pub fn log(&self) -> PathBuf {
         self.directory.join("server.log")
     }
@@ -142,25 +183,45 @@ impl State {
         self.directory.join("staging")
     }
 
-    /// Whether a file of the state is there.
-    pub fn has(&self, name: &str) -> bool {
-        self.directory.join(name).is_file()
+    /// Whether there is any state.
+    pub fn is_there(&self) -> bool {
+        self.directory.is_dir()
     }
 
-    /// Removes the whole state of an environment that was never mounted.
+    /// Whether a file of the state is there.
+    pub fn has(&self, name: &str) -> bool {
+        fs_err::symlink_metadata(self.directory.join(name)).is_ok()
+    }
+
+    /// Removes the whole state of an environment that was never mounted. Only for who holds the lock.
     ///
     /// # Errors
     /// The directory cannot be removed.
-    pub fn remove_if_unused(&self) -> Result<()> {
-        if self.mount_record().is_none() && self.directory.is_dir() {
+    pub fn remove_if_unused(&self, _lock: &StateLock) -> Result<()> {
+        let entries = fs_err::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>()?;
+        if entries.iter().all(|entry| [LOCK, "server.log"].iter().any(|name| entry.file_name() == *name)) {
             fs_err::remove_dir_all(&self.directory)?;
         }
         Ok(())
     }
 
-    /// Reads a file of the state; nothing where it is missing or not what it should be.
-    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_slice(&fs_err::read(self.directory.join(name)).ok()?).ok()
+    /// Reads a file of the state; nothing where it is missing.
+    ///
+    /// # Errors
+    /// It is there, and cannot be read or is not what it should be.
+    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = self.directory.join(name);
+        let mut text = Vec::new();
+        match no_links(OpenOptions::new().read(true)).open(&path) {
+            Ok(mut file) => file.read_to_end(&mut text)?,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| {
+            Error::new(format!("{} is damaged", path.display()))
+                .because(error)
+                .with_help("remove it; the files in the environment that it names are then yours to remove")
+        })
     }
 
     /// Writes a file of the state: it is the old one or the new one, never half.
@@ -168,10 +229,12 @@ impl State {
     /// # Errors
     /// The directory cannot be written.
     pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        self.check()?;
         let path = self.directory.join(name);
         let unfinished = path.with_extension("tmp");
+        self.remove_file(&unfinished)?;
         let text = serde_json::to_vec(value).context(|| format!("{} cannot be written", path.display()))?;
-        fs_err::File::create(&unfinished)?.write_all(&text)?;
+        no_links(OpenOptions::new().create_new(true).write(true)).open(&unfinished)?.write_all(&text)?;
         Ok(fs_err::rename(&unfinished, &path)?)
     }
 
@@ -180,11 +243,40 @@ impl State {
     /// # Errors
     /// The directory cannot be written.
     pub fn remove(&self, name: &str) -> Result<()> {
-        match fs_err::remove_file(self.directory.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        self.remove_file(&self.directory.join(name))
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        match fs_err::remove_file(path) {
+            Err(error) if !is_absent(&error) => Err(error.into()),
             _ => Ok(()),
         }
     }
+
+    /// The environment may belong to somebody else: what is kept in it must not lead anywhere else.
+    fn check(&self) -> Result<()> {
+        if fs_err::symlink_metadata(&self.directory)?.is_dir() {
+            return Ok(());
+        }
+        Err(Error::new(format!("{} is not a directory", self.directory.display())).with_help("remove it"))
+    }
+}
+
+/// The lock file.
+const LOCK: &str = "lock";
+
+fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(libc::O_NOFOLLOW)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let (ours, there) = (file.metadata().map(identity), fs_err::symlink_metadata(path).map(identity));
+    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]

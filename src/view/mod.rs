@@ -234,16 +234,16 @@ impl View {
     fn expand(&self, directory: NodeId) -> Result<(), Failure> {
         let (layers, path) = {
             let nodes = self.nodes.read();
-            let path = nodes.path(directory);
+            let path = || nodes.path(directory);
             match nodes.get(directory) {
                 Some(Node { origin: nodes::Stored::Directory { children: Some(_), .. }, .. }) => {
                     return Ok(());
                 }
                 Some(Node { origin: nodes::Stored::Directory { layers, children: None }, .. }) => {
-                    (layers.clone(), path)
+                    (layers.clone(), path())
                 }
-                Some(_) => return Err(Failure::new(Errno::NOTDIR, &path)),
-                None => return Err(Failure::new(Errno::NOENT, &path)),
+                Some(_) => return Err(Failure::new(Errno::NOTDIR, &path())),
+                None => return Err(Failure::new(Errno::NOENT, &path())),
             }
         };
         let children = self.merged(&layers, &path)?;
@@ -255,8 +255,7 @@ impl View {
         let mut listings = Vec::with_capacity(layers.len());
         for &id in layers {
             let layer = self.layer(id)?;
-            // A directory that was there and is gone is a broken cache, not an absent name: an empty answer would
-            // import as an empty namespace package.
+            // A directory that was there and is gone is a broken cache, not an absent name.
             let mut listing = layer.list(path).map_err(|errno| Failure {
                 errno: Errno::IO,
                 reason: format!("{} cannot be listed any more: {errno}", layer.path(path).display()),
