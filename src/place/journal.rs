@@ -51,11 +51,12 @@ enum How {
     Copy { from: PathBuf, executable: bool },
 }
 
-/// What a look at a file tells. Whole seconds: some file systems keep no more.
+/// What a look at a file tells. What sitefs writes has whole seconds, which every file system keeps; what somebody else
+/// writes, even in the same second, has others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Trace {
     Symlink(PathBuf),
-    File { size: u64, seconds: i64 },
+    File { size: u64, seconds: i64, nanoseconds: i64 },
     Other,
 }
 
@@ -83,21 +84,26 @@ impl Journal {
 impl Placed {
     /// What the journal says of a placement.
     pub(super) fn of(placement: &Placement) -> Result<Self> {
-        let file = |from: &Path| {
+        let file = |size, seconds, nanoseconds| Trace::File { size, seconds, nanoseconds };
+        let copy = |from: &Path| {
             let metadata = fs_err::metadata(from)?;
-            Ok::<_, io::Error>(Trace::File { size: metadata.size(), seconds: metadata.mtime() })
+            Ok::<_, io::Error>(file(metadata.size(), metadata.mtime(), 0))
         };
         let (how, trace) = match &placement.content {
             Content::Bytes { bytes, executable } => {
                 let sha256 = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
-                let trace = Trace::File { size: bytes.len() as u64, seconds: GENERATED_TIME };
+                let trace = file(bytes.len() as u64, GENERATED_TIME, 0);
                 (How::Generated { sha256, executable: *executable }, trace)
             }
             Content::Symlink(target) => (How::Symlink, Trace::Symlink(target.clone())),
-            Content::HardLink(from) => (How::HardLink(from.clone()), file(from)?),
-            Content::Clone(from) => (How::Clone(from.clone()), file(from)?),
+            Content::HardLink(from) => {
+                let metadata = fs_err::metadata(from)?;
+                let trace = file(metadata.size(), metadata.mtime(), metadata.mtime_nsec());
+                (How::HardLink(from.clone()), trace)
+            }
+            Content::Clone(from) => (How::Clone(from.clone()), copy(from)?),
             Content::Copy { from, executable } => {
-                (How::Copy { from: from.clone(), executable: *executable }, file(from)?)
+                (How::Copy { from: from.clone(), executable: *executable }, copy(from)?)
             }
         };
         Ok(Self { distribution: placement.distribution.clone(), how, trace })
