@@ -49,9 +49,9 @@ fn complete(venv: &Venv, options: &MountOptions, started: Instant) -> Result<()>
     let interpreter = Interpreter::of(venv.root())?;
     let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
     let state = State::of(venv.root());
-    make_way(&layout, &state, options)?;
     let inputs = Inputs::choose(options, venv, &state)?;
     let archives = resolve(&inputs, &interpreter, &layout, options)?;
+    make_way(&layout, &state, options)?;
     let work = Work { archives, inputs: &inputs, layout: &layout, state: &state, options, started };
     let result = work.run();
     if let (Err(_), Some(lock)) = (&result, state.try_lock()?) {
