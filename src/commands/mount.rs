@@ -148,6 +148,9 @@ impl Work<'_> {
     }
 
     fn make(&mut self, mode: LinkMode) -> Result<(), Difficulty> {
+        if mode == LinkMode::Fuse {
+            fuse::check().map_err(Difficulty::Unsupported)?;
+        }
         let lock = self.state.lock(|| refuse_if_mounted(self.layout, self.state))?;
         clear_dead_mount(self.layout, self.options)?;
         self.hide_what_is_private()?;
