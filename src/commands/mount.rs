@@ -188,7 +188,7 @@ impl Work<'_> {
     /// What a person installed in the environment itself stays, and hides the locked distribution of that name. What an
     /// earlier link mode made there is not a person's.
     fn hide_what_is_private(&mut self) -> Result<()> {
-        let is_ours = place::has_directory(self.state)?;
+        let is_ours = place::has_dist_info(&self.layout.root, self.state)?;
         let is_private = |name: &OsStr| !is_ours(&self.layout.scheme.purelib.join(name));
         let private = installed(open_upper(self.layout)?, is_private)?;
         self.archives.retain(|archive| {

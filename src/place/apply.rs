@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::journal::{Journal, Placed};
+use super::journal::{Journal, Placed, installed_since};
 use super::make::{Difficulty, make_all, remove_staging};
 use super::root::Root;
 use super::{Applied, Placement};
@@ -76,9 +76,10 @@ pub fn undo(root: &Path, state: &State) -> Result<()> {
 /// keep their directories, which import as empty packages. A file that is gone already may have left its bytecode when
 /// this was cut short.
 fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result<()> {
+    let theirs = installed_since(root, journal)?;
     let gone = parallel(paths, |path| -> Result<bool> {
         let is_gone = match (journal.files.get(path), root.look(path)?) {
-            (Some(placed), Some(there)) if placed.is(&there) => {
+            (Some(placed), Some(there)) if placed.is(&there) && !theirs.contains(&placed.distribution) => {
                 root.remove_file(path)?;
                 true
             }

@@ -4,8 +4,8 @@
 //! and time, which are given to the file before it gets its name. So a file is ours if and only if it is as the journal
 //! says, whatever moment the process was killed at.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -36,7 +36,7 @@ pub(super) struct Journal {
 /// One file of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Placed {
-    distribution: PackageName,
+    pub(super) distribution: PackageName,
     how: How,
     trace: Trace,
 }
@@ -131,18 +131,39 @@ pub fn changed(root: &Path, state: &State) -> Result<Vec<PathBuf>> {
     Ok(changed)
 }
 
+/// Distributions that were installed anew since they were made: who did that has written INSTALLER. All their files are
+/// the user's, those too that are links to the same cache.
+pub(super) fn installed_since(root: &Root, journal: &Journal) -> Result<HashSet<PackageName>> {
+    let is_installer = |path: &Path| {
+        path.ends_with("INSTALLER")
+            && path.parent().is_some_and(|parent| parent.extension() == Some(OsStr::new("dist-info")))
+    };
+    let mut names = HashSet::new();
+    for (path, placed) in journal.files.iter().filter(|(path, _)| is_installer(path)) {
+        if root.look(path)?.is_some_and(|there| !placed.is(&there)) {
+            names.insert(placed.distribution.clone());
+        }
+    }
+    Ok(names)
+}
+
 /// Whether there is something to undo.
 pub fn exists(state: &State) -> bool {
     state.has(FILE)
 }
 
-/// Whether a directory of the environment is one that sitefs made.
+/// Whether a dist-info directory of the environment is one that sitefs made, and nobody has installed anew.
 ///
 /// # Errors
-/// A damaged journal.
-pub fn has_directory(state: &State) -> Result<impl Fn(&Path) -> bool> {
-    let directories = Journal::load(state)?.unwrap_or_default().directories;
-    Ok(move |path: &Path| directories.contains(path))
+/// A place that cannot be looked at, a damaged journal.
+pub fn has_dist_info(root: &Path, state: &State) -> Result<impl Fn(&Path) -> bool> {
+    let journal = Journal::load(state)?.unwrap_or_default();
+    let theirs = installed_since(&Root::open(root)?, &journal)?;
+    Ok(move |path: &Path| {
+        let installer = journal.files.get(&path.join("INSTALLER"));
+        let is_theirs = installer.is_some_and(|placed| theirs.contains(&placed.distribution));
+        journal.directories.contains(path) && !is_theirs
+    })
 }
 
 /// The distribution that a path of the environment was made for.

@@ -90,7 +90,7 @@ fn a_users_link_that_leads_out_is_not_followed() {
     symlink(&outside, place.site_packages().join("greet")).unwrap();
     let (before, there) = (place.environment(), exact_tree(&outside));
     for mode in &place.modes {
-        mount(&place, mode).fails().says("site-packages/greet leads out of the environment");
+        mount(&place, mode).fails().says("site-packages/greet is in the way");
         place.nothing_left(&before);
         assert_eq!(exact_tree(&outside), there, "{mode}");
     }
@@ -111,7 +111,7 @@ fn a_users_file_where_a_directory_must_be_is_an_error() {
     fs_err::write(place.site_packages().join("guest"), "mine\n").unwrap();
     let before = place.environment();
     for mode in &place.modes {
-        mount(&place, mode).fails().says("site-packages/guest is in the way: it must be a directory");
+        mount(&place, mode).fails().says("site-packages/guest is in the way");
         place.nothing_left(&before);
     }
 }

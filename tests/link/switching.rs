@@ -65,7 +65,8 @@ fn a_changed_lock_touches_only_what_differs() {
     // greet's files outside of its own directories stand in directories that others use.
     let is_guests = |path: &Path| {
         let path = path.to_string_lossy();
-        path.contains("guest") || !path.contains("greet") && !path.ends_with("bin") && !path.ends_with("space")
+        path.contains("guest")
+            || !path.contains("greet") && !path.ends_with("bin") && !path.ends_with("space")
     };
     for mode in &place.modes {
         place.lock("greet==1.0\nguest==3.0");
@@ -76,7 +77,12 @@ fn a_changed_lock_touches_only_what_differs() {
         mount(&place, mode).succeeds();
         let mut second = identities(&place, is_guests);
         // The directory that holds both dist-infos changed, and no file in it.
-        second.extend(first.iter().filter(|(path, _)| path.ends_with("site-packages")).map(|(path, it)| (path.clone(), *it)));
+        second.extend(
+            first
+                .iter()
+                .filter(|(path, _)| path.ends_with("site-packages"))
+                .map(|(path, it)| (path.clone(), *it)),
+        );
         assert_same("first", &first, "with another greet", &second);
         place.python(GUEST).succeeds().prints("guest of hello 2.0");
         place.python("import greet.only_1_0").exits(1);

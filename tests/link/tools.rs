@@ -65,6 +65,7 @@ fn an_upgrade_by_the_user_is_private_and_hides_the_locked_one() {
             place.python(GREET).succeeds().prints("hello 2.0");
             place.python(GUEST).exits(1).says("No module named 'guest'");
             uv(&place, &["uninstall", "greet"]).succeeds();
+            without_folders_that_uv_leaves(&place);
             is_as(&place, &before);
         }
     }
@@ -108,8 +109,38 @@ fn the_locked_version_installed_again_by_the_user_is_the_users() {
         place.unmount().succeeds();
         place.python(GREET).succeeds().prints("hello 1.0");
         uv(&place, &["uninstall", "greet"]).succeeds();
+        without_folders_that_uv_leaves(&place);
         is_as(&place, &before);
     }
+}
+
+/// uv's own hard links and links are to the cache's files, as sitefs's are: only the dist-info tells them apart.
+#[test]
+fn the_locked_version_installed_again_with_links_to_the_same_cache_is_the_users() {
+    let place = Place::with_wheels([greet("1.0"), guest()]);
+    for mode in &place.modes {
+        mount(&place, mode).succeeds();
+        let mut command = place.uv().command(["pip", "install", "--no-index", "--find-links", "wheels"]);
+        command.args(["--reinstall-package=greet", "greet==1.0", "--python", "venv/bin/python"]);
+        let theirs = if *mode == "copy" { "hardlink" } else { mode };
+        Outcome::of(command.env("UV_LINK_MODE", theirs).current_dir(place.root())).succeeds();
+        place.seal_cache();
+        place.unmount().succeeds();
+        place.python(GREET).succeeds().prints("hello 1.0");
+
+        mount(&place, mode).succeeds().says("the environment's own greet hides the locked greet==1.0");
+        place.python(GUEST).succeeds().prints("guest of hello 1.0");
+        place.unmount().succeeds();
+        place.python(GREET).succeeds().prints("hello 1.0");
+        place.python("import greet.empty, greet.only_1_0").succeeds();
+        uv(&place, &["uninstall", "greet"]).succeeds();
+        place.python(GREET).exits(1);
+    }
+}
+
+fn without_folders_that_uv_leaves(test: &Sandbox) {
+    assert!(fs_err::remove_dir(test.venv.join("share/greet")).is_ok(), "it is empty");
+    fs_err::remove_dir(test.venv.join("share")).unwrap();
 }
 
 fn is_as(test: &Sandbox, before: &Tree) {

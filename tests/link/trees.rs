@@ -73,7 +73,8 @@ fn makes_one_tree(test: &Sandbox, modes: &[&str], what: &str) {
 /// Links are links, and files are files.
 fn kinds_are_those_of(test: &Sandbox, mode: &str) {
     let walk = walkdir::WalkDir::new(test.site_packages()).into_iter().map(Result::unwrap);
-    let links_to_cache = walk.filter(|entry| entry.path_is_symlink() && leads_below(entry.path(), &test.cache));
+    let links_to_cache =
+        walk.filter(|entry| entry.path_is_symlink() && leads_below(entry.path(), &test.cache));
     assert_eq!(links_to_cache.count() > 0, ["fuse", "symlink"].contains(&mode), "links in {mode}");
 }
 
@@ -86,8 +87,17 @@ struct Random(u64);
 
 impl Random {
     fn wheel(&mut self, name: &str, library: &str) -> WheelBuilder {
-        const FOLDERS: [&str; 9] =
-            ["clash/", "", "ns/", "ns/deep/", "ns/deep/er/", "ns/déjà vu/", "名前/", "pkg/a b/", "pkg/x.dist/"];
+        const FOLDERS: [&str; 9] = [
+            "clash/",
+            "",
+            "ns/",
+            "ns/deep/",
+            "ns/deep/er/",
+            "ns/déjà vu/",
+            "名前/",
+            "pkg/a b/",
+            "pkg/x.dist/",
+        ];
         const FILES: [&str; 8] =
             ["__init__.py", "mod.py", "empty", "ünïcode.txt", "lib.so", "tool", "data.bin", "-dash"];
         let mut wheel = WheelBuilder::new(name, "1.0").file(&format!("{name}.py"), "");
