@@ -55,9 +55,9 @@ fn complete(venv: &Venv, options: &MountOptions, started: Instant) -> Result<()>
     let interpreter = Interpreter::of(venv.root())?;
     let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
     let state = State::of(venv.root());
-    make_way(&layout, &state, options)?;
     let inputs = Inputs::choose(options, venv, &state)?;
     let archives = resolve(&inputs, &interpreter, &layout, options)?;
+    make_way(&layout, &state, options)?;
     let work = Work { archives, inputs: &inputs, layout: &layout, state: &state, options, started };
     let result = work.run();
     if let (Err(_), Some(lock)) = (&result, state.try_lock()?) {
@@ -119,6 +119,9 @@ impl Work<'_> {
     }
 
     fn make(&mut self, mode: LinkMode) -> Result<(), Difficulty> {
+        if mode == LinkMode::Fuse {
+            fuse::check().map_err(Difficulty::Unsupported)?;
+        }
         let lock = self.state.lock(|| refuse_if_mounted(self.layout, self.state))?;
         clear_dead_mount(self.layout, self.options)?;
         self.hide_what_is_private()?;
@@ -156,7 +159,7 @@ impl Work<'_> {
     /// What a person installed in the environment itself stays, and hides the locked distribution of that name. What an
     /// earlier link mode made there is not a person's.
     fn hide_what_is_private(&mut self) -> Result<()> {
-        let is_ours = place::has_directory(self.state)?;
+        let is_ours = place::has_dist_info(&self.layout.root, self.state)?;
         let is_private = |name: &OsStr| !is_ours(&self.layout.scheme.purelib.join(name));
         let private = installed(open_upper(self.layout)?, is_private)?;
         self.archives.retain(|archive| {

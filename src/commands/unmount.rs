@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::fuse;
 use crate::place;
 use crate::sys::{holders, mounts};
-use crate::venv::state::{State, StateLock};
+use crate::venv::state::{MountRecord, State, StateLock};
 
 /// How many of the processes that use a mount are named.
 const NAMED: usize = 5;
@@ -79,6 +79,7 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
         verbosity
             .note(format!("{} is gone, so what sitefs made in bin/ stays", root.join(".sitefs").display()));
     } else if let Some(_lock) = wait_for_server(&state, root, lazily)? {
+        mark_incomplete(&state);
         place::undo(root, &state)?;
     } else {
         verbosity
@@ -90,6 +91,13 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     }
     verbosity.say(format!("unmounted {}", root.display()));
     Ok(())
+}
+
+/// Were this cut short, `status` would tell. On a full disk nothing can be written, and undoing goes before telling.
+fn mark_incomplete(state: &State) {
+    if let Some(record) = state.mount_record() {
+        let _ = state.save_mount_record(&MountRecord { since: 0, ..record });
+    }
 }
 
 fn mounts_of(root: &Path) -> Result<Vec<mounts::Mount>> {

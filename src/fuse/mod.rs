@@ -7,5 +7,5 @@ mod log;
 mod mount;
 mod server;
 
-pub use mount::unmount;
+pub use mount::{check, unmount};
 pub use server::{Running, Server, start, start_in_background};

@@ -46,6 +46,15 @@ pub(super) fn mount(point: &Path, allow_other: bool) -> Result<Mounted> {
     }
 }
 
+/// Asks whether this user can mount, as far as that shows beforehand; nothing is changed.
+///
+/// # Errors
+/// FUSE is missing, or this user may not mount.
+pub fn check() -> Result<()> {
+    drop(open_device()?);
+    if geteuid().is_root() || find_fusermount().is_some() { Ok(()) } else { Err(no_fusermount()) }
+}
+
 /// Unmounts: at once and with an error where it is in use, or `lazily`, when the last user lets go.
 ///
 /// # Errors
@@ -129,10 +138,7 @@ fn open_device() -> Result<OwnedFd> {
 fn mount_by_fusermount(point: &Path, allow_other: bool) -> Result<Mounted> {
     // Asked first, since fusermount3 cannot say it as clearly.
     drop(open_device()?);
-    let Some(fusermount) = find_fusermount() else {
-        return Err(Error::new("there is no fusermount3, which a user without privileges needs to mount")
-            .with_help("install fuse3"));
-    };
+    let fusermount = find_fusermount().ok_or_else(no_fusermount)?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(io::Error::from)?;
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(io::Error::from)?;
@@ -175,6 +181,11 @@ fn receive_descriptor(socket: &impl AsFd) -> Result<OwnedFd> {
             _ => None,
         })
         .ok_or_else(|| Error::new("fusermount3 mounted but handed over no descriptor"))
+}
+
+fn no_fusermount() -> Error {
+    Error::new("there is no fusermount3, which a user without privileges needs to mount")
+        .with_help("install fuse3")
 }
 
 fn find_fusermount() -> Option<PathBuf> {

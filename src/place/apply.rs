@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::journal::{Journal, Placed};
+use super::journal::{Journal, Placed, installed_since};
 use super::make::{Difficulty, make_all, remove_staging};
 use super::root::Root;
 use super::{Applied, Placement};
@@ -73,22 +73,24 @@ pub fn undo(root: &Path, state: &State) -> Result<()> {
 }
 
 /// Removes those files that are as the journal says, and the bytecode that Python made of them: left behind, it would
-/// keep their directories, which import as empty packages.
+/// keep their directories, which import as empty packages. A file that is gone already may have left its bytecode when
+/// this was cut short.
 fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result<()> {
-    let removed = parallel(paths, |path| -> Result<bool> {
-        let ours = match (journal.files.get(path), root.look(path)?) {
-            (Some(placed), Some(there)) => placed.is(&there),
-            _ => false,
+    let theirs = installed_since(root, journal)?;
+    let gone = parallel(paths, |path| -> Result<bool> {
+        let is_gone = match (journal.files.get(path), root.look(path)?) {
+            (Some(placed), Some(there)) if placed.is(&there) && !theirs.contains(&placed.distribution) => {
+                root.remove_file(path)?;
+                true
+            }
+            (_, there) => there.is_none(),
         };
-        if ours {
-            root.remove_file(path)?;
-        }
-        Ok(ours)
+        Ok(is_gone)
     });
     let mut sources: BTreeMap<&Path, HashSet<&OsStr>> = BTreeMap::new();
-    for (path, removed) in paths.iter().zip(removed) {
+    for (path, gone) in paths.iter().zip(gone) {
         if let (true, Some("py"), Some(parent), Some(module)) =
-            (removed?, path.extension().and_then(OsStr::to_str), path.parent(), path.file_stem())
+            (gone?, path.extension().and_then(OsStr::to_str), path.parent(), path.file_stem())
         {
             sources.entry(parent).or_default().insert(module);
         }

@@ -4,8 +4,8 @@
 //! and time, which are given to the file before it gets its name. So a file is ours if and only if it is as the journal
 //! says, whatever moment the process was killed at.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -36,7 +36,7 @@ pub(super) struct Journal {
 /// One file of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Placed {
-    distribution: PackageName,
+    pub(super) distribution: PackageName,
     how: How,
     trace: Trace,
 }
@@ -51,11 +51,12 @@ enum How {
     Copy { from: PathBuf, executable: bool },
 }
 
-/// What a look at a file tells. Whole seconds: some file systems keep no more.
+/// What a look at a file tells. What sitefs writes has whole seconds, which every file system keeps; what somebody else
+/// writes, even in the same second, has others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Trace {
     Symlink(PathBuf),
-    File { size: u64, seconds: i64 },
+    File { size: u64, seconds: i64, nanoseconds: i64 },
     Other,
 }
 
@@ -83,21 +84,26 @@ impl Journal {
 impl Placed {
     /// What the journal says of a placement.
     pub(super) fn of(placement: &Placement) -> Result<Self> {
-        let file = |from: &Path| {
+        let file = |size, seconds, nanoseconds| Trace::File { size, seconds, nanoseconds };
+        let copy = |from: &Path| {
             let metadata = fs_err::metadata(from)?;
-            Ok::<_, io::Error>(Trace::File { size: metadata.size(), seconds: metadata.mtime() })
+            Ok::<_, io::Error>(file(metadata.size(), metadata.mtime(), 0))
         };
         let (how, trace) = match &placement.content {
             Content::Bytes { bytes, executable } => {
                 let sha256 = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
-                let trace = Trace::File { size: bytes.len() as u64, seconds: GENERATED_TIME };
+                let trace = file(bytes.len() as u64, GENERATED_TIME, 0);
                 (How::Generated { sha256, executable: *executable }, trace)
             }
             Content::Symlink(target) => (How::Symlink, Trace::Symlink(target.clone())),
-            Content::HardLink(from) => (How::HardLink(from.clone()), file(from)?),
-            Content::Clone(from) => (How::Clone(from.clone()), file(from)?),
+            Content::HardLink(from) => {
+                let metadata = fs_err::metadata(from)?;
+                let trace = file(metadata.size(), metadata.mtime(), metadata.mtime_nsec());
+                (How::HardLink(from.clone()), trace)
+            }
+            Content::Clone(from) => (How::Clone(from.clone()), copy(from)?),
             Content::Copy { from, executable } => {
-                (How::Copy { from: from.clone(), executable: *executable }, file(from)?)
+                (How::Copy { from: from.clone(), executable: *executable }, copy(from)?)
             }
         };
         Ok(Self { distribution: placement.distribution.clone(), how, trace })
@@ -125,18 +131,39 @@ pub fn changed(root: &Path, state: &State) -> Result<Vec<PathBuf>> {
     Ok(changed)
 }
 
+/// Distributions that were installed anew since they were made: who did that has written INSTALLER. All their files are
+/// the user's, those too that are links to the same cache.
+pub(super) fn installed_since(root: &Root, journal: &Journal) -> Result<HashSet<PackageName>> {
+    let is_installer = |path: &Path| {
+        path.ends_with("INSTALLER")
+            && path.parent().is_some_and(|parent| parent.extension() == Some(OsStr::new("dist-info")))
+    };
+    let mut names = HashSet::new();
+    for (path, placed) in journal.files.iter().filter(|(path, _)| is_installer(path)) {
+        if root.look(path)?.is_some_and(|there| !placed.is(&there)) {
+            names.insert(placed.distribution.clone());
+        }
+    }
+    Ok(names)
+}
+
 /// Whether there is something to undo.
 pub fn exists(state: &State) -> bool {
     state.has(FILE)
 }
 
-/// Whether a directory of the environment is one that sitefs made.
+/// Whether a dist-info directory of the environment is one that sitefs made, and nobody has installed anew.
 ///
 /// # Errors
-/// A damaged journal.
-pub fn has_directory(state: &State) -> Result<impl Fn(&Path) -> bool> {
-    let directories = Journal::load(state)?.unwrap_or_default().directories;
-    Ok(move |path: &Path| directories.contains(path))
+/// A place that cannot be looked at, a damaged journal.
+pub fn has_dist_info(root: &Path, state: &State) -> Result<impl Fn(&Path) -> bool> {
+    let journal = Journal::load(state)?.unwrap_or_default();
+    let theirs = installed_since(&Root::open(root)?, &journal)?;
+    Ok(move |path: &Path| {
+        let installer = journal.files.get(&path.join("INSTALLER"));
+        let is_theirs = installer.is_some_and(|placed| theirs.contains(&placed.distribution));
+        journal.directories.contains(path) && !is_theirs
+    })
 }
 
 /// The distribution that a path of the environment was made for.

@@ -40,10 +40,14 @@ pub(super) fn make_all(root: &Root, state: &State, missing: &[&Placement]) -> Re
     }
     let staging = state.staging();
     fs_err::create_dir(&staging)?;
-    let numbered: Vec<(usize, &Placement)> = missing.iter().copied().enumerate().collect();
+    let mut numbered: Vec<(usize, &Placement)> = missing.iter().copied().enumerate().collect();
     let one =
         |(number, placement): &(usize, &Placement)| make(root, &staging.join(number.to_string()), placement);
-    // What the file system does not do at all shows at the first file.
+    // What the file system does not do at all shows at the first file that is not simply written.
+    let is_link = |content: &Content| !matches!(content, Content::Bytes { .. } | Content::Copy { .. });
+    if let Some(link) = numbered.iter().position(|(_, placement)| is_link(&placement.content)) {
+        numbered.swap(0, link);
+    }
     let (first, rest) = numbered.split_at(1);
     first.iter().try_for_each(one)?;
     parallel(rest, one).into_iter().collect::<Result<(), Difficulty>>()?;

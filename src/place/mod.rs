@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 pub use apply::{apply, undo};
-pub use journal::{changed, exists, has_directory, owner};
+pub use journal::{changed, exists, has_dist_info, owner};
 pub use make::Difficulty;
 pub use mode::LinkMode;
 

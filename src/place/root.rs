@@ -46,9 +46,11 @@ impl Root {
                     let target = readlinkat(&place.directory, place.name, Vec::new())?;
                     Trace::symlink(target.into_bytes())
                 }
-                FileType::RegularFile => {
-                    Trace::File { size: u64::try_from(stat.st_size).unwrap_or(0), seconds: stat.st_mtime }
-                }
+                FileType::RegularFile => Trace::File {
+                    size: u64::try_from(stat.st_size).unwrap_or(0),
+                    seconds: stat.st_mtime,
+                    nanoseconds: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+                },
                 _ => Trace::Other,
             })
         };

@@ -11,6 +11,7 @@ use std::io::Write;
 
 mod cache;
 mod command;
+mod disk;
 mod sitefs;
 mod tree;
 mod venv;
@@ -18,6 +19,7 @@ mod wheel;
 
 pub use cache::{Corpus, Uv, pip};
 pub use command::{Outcome, as_nobody, clean_command, nobody_can_run};
+pub use disk::Disk;
 pub use sitefs::{mounts_below, servers_below, wait_until};
 pub use tree::{Entry, Kind, Tree, assert_same, exact_tree, tree};
 pub use venv::{Sandbox, python, pythons};
