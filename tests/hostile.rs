@@ -21,9 +21,10 @@ fn journal_of(path: &str, file: &Path) -> String {
     let metadata = fs_err::metadata(file).unwrap();
     format!(
         r#"{{"files": {{"{path}": {{"distribution": "greet", "how": "Symlink",
-            "trace": {{"File": {{"size": {}, "seconds": {}}}}}}}}}, "directories": []}}"#,
+            "trace": {{"File": {{"size": {}, "seconds": {}, "nanoseconds": {}}}}}}}}}, "directories": []}}"#,
         metadata.size(),
-        metadata.mtime()
+        metadata.mtime(),
+        metadata.mtime_nsec()
     )
 }
 
