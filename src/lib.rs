@@ -16,6 +16,7 @@ pub mod outside;
 mod parallel;
 pub mod place;
 pub mod python;
+mod shell;
 pub mod sys;
 pub mod venv;
 pub mod view;

@@ -11,6 +11,7 @@ use url::Url;
 use crate::error::Error;
 use crate::lock::{Pin, Source};
 use crate::python::WheelName;
+use crate::shell::quote;
 
 /// Above this many, missing distributions are counted, not named.
 const NAMED: usize = 20;
@@ -125,15 +126,4 @@ fn help(missing: &[(&Pin, Reasons)], cache: &Path, python: &Path) -> String {
         ));
     }
     format!("Get them with `{}`", commands.join(" && "))
-}
-
-/// A path as one word of a shell.
-fn quote(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+=:,@%".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

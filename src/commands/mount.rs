@@ -21,6 +21,7 @@ use crate::lock::Lock;
 use crate::outside;
 use crate::parallel::parallel;
 use crate::place::{self, Difficulty, LinkMode, Placement};
+use crate::shell::quote;
 use crate::sys::mounts;
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Interpreter, Layout, Venv};
@@ -273,7 +274,7 @@ fn living_mount(layout: &Layout, state: &State) -> Result<Option<PathBuf>> {
             mount.file_system_type,
             point.display()
         ))
-        .with_help(format!("umount {}", point.display()))),
+        .with_help(format!("umount {}", quote(&point)))),
         Some(_) => Ok(Some(point).filter(|_| state.is_locked())),
     }
 }
@@ -288,8 +289,8 @@ fn refuse_if_mounted(layout: &Layout, state: &State) -> Result<()> {
 fn already_mounted(layout: &Layout, state: &State, point: &Path) -> Error {
     let record = state.mount_record().filter(|record| record.site_packages == point);
     let by = record.map(|record| format!(" by process {}", record.pid)).unwrap_or_default();
-    let venv = layout.root.display();
-    Error::new(format!("{venv} is mounted already{by}")).with_help(format!("sitefs unmount {venv}"))
+    Error::new(format!("{} is mounted already{by}", layout.root.display()))
+        .with_help(format!("sitefs unmount {}", quote(&layout.root)))
 }
 
 /// A server that was killed leaves a mount that answers nothing. Only for who holds the lock: then no server lives.
@@ -302,7 +303,7 @@ fn clear_dead_mount(layout: &Layout, options: &MountOptions) -> Result<()> {
                 mount.file_system_type,
                 point.display()
             ))
-            .with_help(format!("umount {}", point.display())));
+            .with_help(format!("umount {}", quote(&point))));
         }
         fuse::unmount(&point, true).map_err(|(_, error)| error)?;
         options

@@ -7,15 +7,17 @@ use serde::Serialize;
 
 use super::mount::venv_of;
 use crate::cli::{StatusOptions, print};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::place::{self, LinkMode};
+use crate::shell::quote;
 use crate::sys::mounts;
+use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State};
 
 pub(super) fn status(options: &StatusOptions) -> Result<()> {
     match &options.venv {
         Some(venv) => {
-            let root = fs_err::canonicalize(venv).context(|| format!("{} has no status", venv.display()))?;
+            let root = resolve(venv)?;
             let status = Status::of(&root)?;
             print(if options.json { status.to_json() } else { status.to_text() });
         }
@@ -138,7 +140,8 @@ impl Status {
         };
         let requirements: Vec<String> =
             mount.requirements.iter().map(|path| path.display().to_string()).collect();
-        let mend = format!("`sitefs mount {venv}` mends it, `sitefs unmount {venv}` undoes it");
+        let quoted = quote(&self.venv);
+        let mend = format!("`sitefs mount {quoted}` mends it, `sitefs unmount {quoted}` undoes it");
         let (condition, life) = match (self.state, mount.link_mode) {
             (Condition::Mounted, LinkMode::Fuse) => {
                 ("mounted", format!("server         process {}, for {}", mount.pid, ago(mount.since)))

@@ -8,10 +8,12 @@ use rustix::process::geteuid;
 
 use super::mount::venv_of;
 use crate::cli::{UnmountOptions, Verbosity};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::fuse;
 use crate::place;
+use crate::shell::quote;
 use crate::sys::{holders, mounts};
+use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State, StateLock};
 
 /// How many of the processes that use a mount are named.
@@ -29,8 +31,7 @@ const BRIEFLY: Duration = Duration::from_millis(200);
 pub(super) fn unmount(options: &UnmountOptions) -> Result<()> {
     match &options.venv {
         Some(venv) => {
-            let root =
-                fs_err::canonicalize(venv).context(|| format!("{} cannot be unmounted", venv.display()))?;
+            let root = resolve(venv)?;
             unmount_one(&root, options.lazy, options.verbosity)
         }
         None => unmount_all(options),
@@ -121,7 +122,7 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
             other.file_system_type,
             root.display()
         );
-        return Err(Error::new(error).with_help(format!("umount {}", point.display())));
+        return Err(Error::new(error).with_help(format!("umount {}", quote(point))));
     }
     let started = Instant::now();
     loop {
@@ -138,8 +139,8 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
 
 fn busy(point: &Path, root: &Path, state: &State) -> Error {
     let server = state.mount_record().map(|record| record.pid);
-    let holders: Vec<_> =
-        holders::of(point).into_iter().filter(|holder| Some(holder.pid) != server).collect();
+    let is_ours = |pid: u32| Some(pid) == server || pid == std::process::id();
+    let holders: Vec<_> = holders::of(point).into_iter().filter(|holder| !is_ours(holder.pid)).collect();
     let mut named: Vec<String> = holders
         .iter()
         .take(NAMED)
@@ -152,7 +153,7 @@ fn busy(point: &Path, root: &Path, state: &State) -> Error {
         named.push("a process that this user may not see".to_owned());
     }
     Error::new(format!("{} is in use by {}", root.display(), named.join(", ")))
-        .with_help(format!("end it, or let go at once with `sitefs unmount --lazy {}`", root.display()))
+        .with_help(format!("end it, or let go at once with `sitefs unmount --lazy {}`", quote(root)))
 }
 
 /// Waits for the server to end, which leaves the environment clean, and keeps others from it. Nothing where processes keep

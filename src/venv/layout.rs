@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::interpreter::Scheme;
 use crate::error::{Error, Result};
+use crate::shell::quote;
 
 /// Where things are in one virtual environment.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ impl Layout {
                 purelib.display(),
                 platlib.display()
             ))
-            .with_help(format!("ln -s lib {}", root.join("lib64").display())));
+            .with_help(format!("ln -s lib {}", quote(&root.join("lib64")))));
         }
         // Not by stat(2), which a mount there would have to answer.
         let is_link = fs_err::read_link(&purelib).is_ok();
