@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::error::{Error, Result};
 use crate::place::LinkMode;
 
 /// Complete a Python virtual environment at once, and copy nothing.
@@ -38,15 +39,14 @@ pub enum Command {
 pub struct MountOptions {
     /// The virtual environment
     pub venv: PathBuf,
-    /// The cache of unpacked wheels: uv's [default: the environment variable UV_CACHE_DIR, then uv's own default]
-    #[arg(env = "SITEFS_CACHE")]
+    /// The cache of unpacked wheels: uv's [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
     pub cache: Option<PathBuf>,
     /// A lock file, in requirements.txt format [default: requirements.txt beside VENV, then what was last mounted]
     #[arg(short, long = "requirements", value_name = "FILE")]
     pub requirements: Vec<PathBuf>,
-    /// How the environment is made; auto: fuse, else symlink, else copy, each step said with its cause
-    #[arg(long, value_name = "MODE", value_enum, default_value_t, env = "SITEFS_LINK_MODE")]
-    pub link_mode: LinkModeChoice,
+    /// How the environment is made; auto is fuse, else symlink, else copy [default: SITEFS_LINK_MODE, then auto]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub link_mode: Option<LinkModeChoice>,
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
@@ -103,11 +103,28 @@ pub struct WhyOptions {
     pub path: PathBuf,
 }
 
+impl MountOptions {
+    /// The link mode asked for, by option or by the environment; an empty variable counts as none.
+    ///
+    /// # Errors
+    /// The variable names no link mode.
+    pub fn link_mode(&self) -> Result<LinkModeChoice> {
+        let variable = std::env::var("SITEFS_LINK_MODE").unwrap_or_default();
+        match self.link_mode {
+            Some(choice) => Ok(choice),
+            None if variable.is_empty() => Ok(LinkModeChoice::Auto),
+            None => LinkModeChoice::from_str(&variable, true).map_err(|_| {
+                Error::new(format!("SITEFS_LINK_MODE is {variable}, which is no link mode"))
+                    .with_help("it may be auto, fuse, symlink, hardlink, clone or copy")
+            }),
+        }
+    }
+}
+
 /// What a person may ask for as link mode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LinkModeChoice {
     /// The first that works of fuse, symlink and copy
-    #[default]
     Auto,
     /// Mounted, with FUSE
     Fuse,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use pep440_rs::Version;
+use url::Url;
 
 use crate::error::Error;
 use crate::lock::{Pin, Source};
@@ -89,11 +90,18 @@ fn requirement(pin: &Pin) -> String {
     let source = match (&pin.version, &pin.source) {
         (Some(version), _) => return format!("{}=={version}", pin.name),
         (None, Source::Index) => return pin.name.to_string(),
-        (None, Source::Archive { url, .. }) => url.to_string(),
-        (None, Source::Git { repository, .. }) => format!("git+{repository}"),
+        (None, Source::Archive { url, .. }) => without_credentials(url),
+        (None, Source::Git { repository, .. }) => format!("git+{}", without_credentials(repository)),
         (None, Source::Directory { path, .. }) => path.display().to_string(),
     };
     format!("{} @ {source}", pin.name)
+}
+
+fn without_credentials(url: &Url) -> String {
+    let mut url = url.clone();
+    // A URL that cannot have them has none.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.to_string()
 }
 
 /// The commands that bring the missing ones into the cache, and leave the environment alone.

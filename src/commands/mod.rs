@@ -1,5 +1,6 @@
 //! A file a verb; each reads like its own summary.
 
+mod inputs;
 mod mount;
 mod status;
 mod unmount;

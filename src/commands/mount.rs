@@ -1,7 +1,6 @@
 //! `sitefs mount`: make an environment complete.
 
 use std::collections::HashSet;
-use std::env;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -10,11 +9,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::geteuid;
 
+use super::inputs::Inputs;
 use super::status;
 use super::unmount::unmount_one;
 use crate::cache::{Archive, Cache};
 use crate::cli::{MountOptions, print};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::fuse::{self, Server};
 use crate::link;
 use crate::lock::Lock;
@@ -41,7 +41,13 @@ fn open_or_create(options: &MountOptions) -> Result<(Venv, bool)> {
         Some(python) if fs_err::symlink_metadata(&options.venv).is_err() => {
             Ok((Venv::create(&options.venv, python)?, true))
         }
-        _ => Ok((Venv::open(&options.venv)?, false)),
+        python => {
+            let venv = Venv::open(&options.venv)?;
+            if python.is_some() {
+                options.verbosity.note(format!("{} is there, and keeps its Python", venv.root().display()));
+            }
+            Ok((venv, false))
+        }
     }
 }
 
@@ -60,43 +66,6 @@ fn complete(venv: &Venv, options: &MountOptions, started: Instant) -> Result<()>
     result
 }
 
-/// The lock files and the cache.
-struct Inputs {
-    requirements: Vec<PathBuf>,
-    cache: PathBuf,
-}
-
-impl Inputs {
-    fn choose(options: &MountOptions, venv: &Venv, state: &State) -> Result<Self> {
-        let beside = venv.root().with_file_name("requirements.txt");
-        let (requirements, last_cache) = if !options.requirements.is_empty() {
-            (options.requirements.clone(), None)
-        } else if beside.is_file() {
-            (vec![beside], None)
-        } else if let Some(last) = state.mount_record() {
-            (last.requirements, Some(last.cache))
-        } else {
-            return Err(Error::new(format!("nothing says what {} shall hold", venv.root().display()))
-                .with_help(format!("give a lock with -r, or put it at {}", beside.display())));
-        };
-        let absolute = |path: &PathBuf| std::path::absolute(path).context(|| path.display().to_string());
-        let requirements = requirements.iter().map(absolute).collect::<Result<_>>()?;
-        let cache = options.cache.clone().or(last_cache).or_else(default_cache).ok_or_else(|| {
-            Error::new("no cache is known: neither UV_CACHE_DIR nor HOME is set")
-                .with_help("give CACHE after VENV")
-        })?;
-        Ok(Self { requirements, cache })
-    }
-}
-
-/// Source: <https://docs.astral.sh/uv/concepts/cache/#cache-directory>
-fn default_cache() -> Option<PathBuf> {
-    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("UV_CACHE_DIR")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|directory| directory.join("uv")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache/uv")))
-}
-
 /// What the locks ask for, as the cache has it. Nothing is changed here.
 fn resolve(
     inputs: &Inputs,
@@ -107,12 +76,14 @@ fn resolve(
     let locks = Lock::read(&inputs.requirements)?;
     locks.notes.iter().for_each(|note| options.verbosity.note(note));
     let pins = locks.select(&interpreter.markers)?;
-    Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &layout.python())
+    // The environment may be one that is made for this, and removed again if it cannot be completed.
+    let python = fs_err::canonicalize(layout.python())?;
+    Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python)
 }
 
 /// An explicit link mode takes the place of a living mount; without one, there is nothing to do.
 fn make_way(layout: &Layout, state: &State, options: &MountOptions) -> Result<()> {
-    let wants_files = options.link_mode.one().is_some_and(|mode| mode != LinkMode::Fuse);
+    let wants_files = options.link_mode()?.one().is_some_and(|mode| mode != LinkMode::Fuse);
     match living_mount(layout, state)? {
         Some(_) if wants_files => unmount_one(&layout.root, false, options.verbosity),
         Some(point) => Err(already_mounted(layout, state, &point)),
@@ -133,7 +104,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Tries the link modes that are allowed, in turn.
     fn run(mut self) -> Result<()> {
-        let modes = self.options.link_mode.in_turn(self.options.fallback);
+        let modes = self.options.link_mode()?.in_turn(self.options.fallback);
         let mut rest = modes.iter().skip(1);
         for &mode in &modes {
             match (self.make(mode), rest.next()) {

@@ -68,7 +68,10 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     if points.is_empty() && !place::exists(&state) {
         return Err(if state.is_locked() { state.held() } else { not_mounted(root) });
     }
-    let changed = place::changed(root, &state)?;
+    let changed = place::changed(root, &state).unwrap_or_else(|error| {
+        verbosity.note(error);
+        Vec::new()
+    });
     for point in &points {
         detach(point, root, lazily || !state.is_locked(), &state)?;
     }
@@ -125,7 +128,7 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
         match fuse::unmount(point, lazily) {
             // Whoever only looked, as `status` does, is gone in a moment.
             Err((Errno::BUSY, _)) if started.elapsed() < BRIEFLY => {
-                std::thread::sleep(Duration::from_millis(10))
+                std::thread::sleep(Duration::from_millis(10));
             }
             Err((Errno::BUSY, _)) => return Err(busy(point, root, state)),
             other => return other.map_err(|(_, error)| error),
@@ -161,7 +164,7 @@ fn wait_for_server(state: &State, root: &Path, lazily: bool) -> Result<Option<St
         if let Some(lock) = state.try_lock()? {
             return Ok(Some(lock));
         }
-        let again = mounts_of(root)?.iter().any(|mount| mount.is_ours());
+        let again = mounts_of(root)?.iter().any(super::super::sys::mounts::Mount::is_ours);
         if again || (lazily && started.elapsed() > patience) {
             return Ok(None);
         }

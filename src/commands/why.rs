@@ -25,9 +25,8 @@ pub(super) fn why(options: &WhyOptions) -> Result<()> {
         let help = format!("sitefs mount {}", options.venv.display());
         return Err(Error::new(format!("{} is not mounted", options.venv.display())).with_help(help));
     };
-    let path = absolute(&options.path, &record.site_packages)?;
-    let metadata = fs_err::symlink_metadata(&path)
-        .map_err(|error| Error::from(error).with_help("give a path below the environment's site-packages"))?;
+    let path = find(&options.path, venv.root(), &record.site_packages)?;
+    let metadata = fs_err::symlink_metadata(&path)?;
     print(path.display());
     match path.strip_prefix(&record.site_packages) {
         Ok(entry) if metadata.is_dir() => explain_directory(entry, &record),
@@ -37,16 +36,20 @@ pub(super) fn why(options: &WhyOptions) -> Result<()> {
     Ok(())
 }
 
-/// A path as the person meant it: from here, if there is such a thing, else from site-packages. The last component is
-/// not followed.
-fn absolute(path: &Path, site_packages: &Path) -> Result<PathBuf> {
-    let path =
-        if fs_err::symlink_metadata(path).is_ok() { path.to_path_buf() } else { site_packages.join(path) };
-    let absolute = std::path::absolute(&path).context(|| path.display().to_string())?;
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => Ok(fs_err::canonicalize(parent)?.join(name)),
-        _ => Ok(absolute),
-    }
+/// A path as the person meant it: in the environment, in its site-packages, or from here. The last component is not
+/// followed.
+fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
+    let here = std::path::absolute(path).context(|| path.display().to_string())?;
+    let candidates = [root.join(path), site_packages.join(path), here];
+    let resolved =
+        candidates.iter().filter(|path| fs_err::symlink_metadata(path).is_ok()).filter_map(|path| {
+            let parent = fs_err::canonicalize(path.parent()?).ok()?;
+            Some(parent.join(path.file_name()?))
+        });
+    resolved.into_iter().find(|path| path.starts_with(root)).ok_or_else(|| {
+        Error::new(format!("{} has no entry {}", root.display(), path.display()))
+            .with_help("give a path in the environment, or relative to its site-packages")
+    })
 }
 
 /// The distributions that have an entry, highest first, each with its file.

@@ -116,9 +116,10 @@ impl Root {
     }
 }
 
-/// A link where a directory was is as good as nothing: what we made is not there any more.
+/// A link where a directory was is as good as nothing: what we made is not there any more. Nor did we make what lies
+/// outside, whatever a journal says.
 fn is_absent(errno: Errno) -> bool {
-    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV)
 }
 
 fn failed(what: &str, path: &Path, errno: Errno) -> Error {

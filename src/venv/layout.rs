@@ -34,7 +34,8 @@ impl Layout {
             ))
             .with_help(format!("ln -s lib {}", root.join("lib64").display())));
         }
-        let is_link = fs_err::symlink_metadata(&purelib).is_ok_and(|metadata| metadata.is_symlink());
+        // Not by stat(2), which a mount there would have to answer.
+        let is_link = fs_err::read_link(&purelib).is_ok();
         if is_link || parent_of(&purelib)? != purelib.parent().unwrap_or(&root) {
             return Err(Error::new(format!("{} is reached through a link", purelib.display()))
                 .with_help("make it a directory of the environment: a mount must not appear anywhere else"));
