@@ -10,7 +10,7 @@ use crate::{FILE_MODES, Place, mount, seen, state};
 fn a_mount_or_unmount_that_is_killed_is_completed_or_undone() {
     let place = Place::of_corpus("small", 256);
     for mode in place.all_modes() {
-        survives_kills(&place, mode, 6);
+        survives_kills(&place, mode, 4);
     }
 }
 

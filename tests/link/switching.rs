@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 
 use walkdir::WalkDir;
 
@@ -111,6 +112,42 @@ fn a_lock_that_cannot_be_had_leaves_what_is_mounted_alone() {
         assert_same("first", &first, "after errors", &identities(&place, |_| true));
         place.lock("greet==1.0\nguest==3.0");
         place.unmount().succeeds();
+    }
+}
+
+#[test]
+fn mounts_and_unmounts_at_the_same_moment_end_in_one_of_both() {
+    let place = Place::with_wheels([greet("1.0"), guest()]);
+    let before = place.environment();
+    for mode in &place.modes {
+        mount(&place, mode).succeeds();
+        let expected = seen(&place);
+        let mounts = || {
+            place.sitefs_command([
+                "mount",
+                "-q",
+                "--link-mode",
+                mode,
+                "-r",
+                "requirements.txt",
+                "venv",
+                "cache",
+            ])
+        };
+        let unmounts = || place.sitefs_command(["unmount", "-q", "venv"]);
+        let racers: Vec<Child> = (0..4)
+            .flat_map(|_| [mounts(), unmounts()])
+            .map(|mut command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+            .collect();
+        racers.into_iter().for_each(|mut racer| drop(racer.wait().unwrap()));
+        match crate::state(&place).as_str() {
+            "mounted" => assert_same("expected", &expected, mode, &seen(&place)),
+            state => assert_eq!(state, "unmounted"),
+        }
+        mount(&place, mode).succeeds();
+        assert_same("expected", &expected, mode, &seen(&place));
+        place.unmount().succeeds();
+        place.nothing_left(&before);
     }
 }
 

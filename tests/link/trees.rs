@@ -7,7 +7,7 @@ use crate::{Place, mount, seen};
 
 #[test]
 fn random_wheels_make_one_tree_in_every_mode() {
-    for seed in 1..=5 {
+    for seed in 1..=4 {
         let place = Place::new();
         let mut random = Random(seed);
         let library = place.site_packages().strip_prefix(&place.venv).unwrap().to_str().unwrap().to_owned();
