@@ -9,7 +9,7 @@ const MEGABYTE: usize = 1 << 20;
 
 fn big() -> WheelBuilder {
     let part = |number: u8| -> Vec<u8> {
-        (0..3 * MEGABYTE).map(|index| (index * (7 + usize::from(number)) >> 4) as u8).collect()
+        (0..3 * MEGABYTE).map(|index| ((index * (7 + usize::from(number))) >> 4) as u8).collect()
     };
     (0..8).fold(WheelBuilder::new("big", "1.0").file("big/__init__.py", "word = 'big'\n"), |wheel, number| {
         wheel.file(&format!("big/part{number}.bin"), part(number))

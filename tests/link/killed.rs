@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::common::{Outcome, Sandbox, Tree, assert_same, exact_tree, mounts_below};
+use crate::common::{Outcome, Sandbox, Tree, assert_same, exact_tree};
 use crate::{FILE_MODES, Place, mount, seen, state};
 
 #[test]

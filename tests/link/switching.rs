@@ -139,7 +139,9 @@ fn mounts_and_unmounts_at_the_same_moment_end_in_one_of_both() {
             .flat_map(|_| [mounts(), unmounts()])
             .map(|mut command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
             .collect();
-        racers.into_iter().for_each(|mut racer| drop(racer.wait().unwrap()));
+        for mut racer in racers {
+            racer.wait().unwrap();
+        }
         match crate::state(&place).as_str() {
             "mounted" => assert_same("expected", &expected, mode, &seen(&place)),
             state => assert_eq!(state, "unmounted"),
