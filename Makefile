@@ -11,7 +11,7 @@ UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the release binary, target/release/sitefs
@@ -26,9 +26,16 @@ check: ## formatting, lints, documentation, and dependencies where cargo-deny is
 	else echo 'check: cargo-deny is not installed, so deny.toml was not checked (cargo install cargo-deny)'; fi
 
 .PHONY: test
-test: tools fuse ## all tests, with the tools that they need
-	@if cargo nextest --version >/dev/null 2>&1; then cargo test --locked --doc && cargo nextest run --locked; \
-	else cargo test --locked; fi
+test: tools fuse disks ## all tests, with the tools that they need
+	@rm -f target/skipped.txt
+	@if cargo nextest --version >/dev/null 2>&1; then run='cargo nextest run'; cargo test --locked --doc; else run='cargo test'; fi; \
+	$$run --locked --no-fail-fast || failed=1; \
+	if [ -s target/skipped.txt ]; then echo "*** SKIPPED $$(wc -l <target/skipped.txt) tests, because:"; sort target/skipped.txt | uniq -c; fi; \
+	exit $${failed:-0}
+
+.PHONY: test-long
+test-long: tools fuse disks ## the tests that take minutes: link modes of the larger corpora
+	cargo test --locked --no-fail-fast --test link -- --ignored --test-threads=1
 
 .PHONY: demo
 demo: build tools fuse ## mount a real environment out of a real cache, and use it
@@ -76,4 +83,18 @@ fuse:
 	    echo 'fuse: fusermount3 is missing: tests that mount as an ordinary user will be skipped (install the package fuse3)'; \
 	else \
 	    echo 'fuse: fusermount3 is missing: mounts will not work for this user (install the package fuse3 as root)'; \
+	fi
+
+# Link modes are tested on disks of their own, which only root can mount; clones need btrfs.
+.PHONY: disks
+disks:
+	@if [ "$$(id -u)" != 0 ]; then \
+	    echo 'disks: only root can mount disks: tests of clones, of full disks and across devices will be skipped'; \
+	elif (command -v mkfs.btrfs && command -v mkfs.ext4 && command -v filefrag) >/dev/null; then :; \
+	elif command -v apt-get >/dev/null; then \
+	    echo 'disks: installing btrfs-progs and e2fsprogs (apt-get), for disks of the tests'; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends btrfs-progs e2fsprogs; } </dev/null >/dev/null \
+	    || echo 'disks: they could not be installed: tests on disks of their own will be skipped'; \
+	else \
+	    echo 'disks: mkfs.btrfs, mkfs.ext4 or filefrag is missing: tests on disks of their own will be skipped (install btrfs-progs and e2fsprogs)'; \
 	fi

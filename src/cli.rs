@@ -4,7 +4,10 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result};
+use crate::place::LinkMode;
 
 /// Complete a Python virtual environment at once, and copy nothing.
 ///
@@ -39,8 +42,7 @@ pub enum Command {
 pub struct MountCommand {
     /// The virtual environment
     pub venv: PathBuf,
-    /// The cache of unpacked wheels: uv's [default: the environment variable UV_CACHE_DIR, then uv's own default]
-    #[arg(env = "SITEFS_CACHE")]
+    /// The cache of unpacked wheels: uv's [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
     pub cache: Option<PathBuf>,
     /// How it is mounted.
     #[command(flatten)]
@@ -59,8 +61,8 @@ pub struct RunCommand {
     /// The virtual environment [default: the environment variable VIRTUAL_ENV, then .venv]
     #[arg(long)]
     pub venv: Option<PathBuf>,
-    /// The cache of unpacked wheels: uv's [default: the environment variable UV_CACHE_DIR, then uv's own default]
-    #[arg(long, env = "SITEFS_CACHE")]
+    /// The cache of unpacked wheels: uv's [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
+    #[arg(long)]
     pub cache: Option<PathBuf>,
     /// How it is mounted.
     #[command(flatten)]
@@ -79,6 +81,12 @@ pub struct MountOptions {
     /// A lock file, in requirements.txt format [default: requirements.txt beside VENV, then what was last mounted]
     #[arg(short, long = "requirements", value_name = "FILE")]
     pub requirements: Vec<PathBuf>,
+    /// How the environment is made; auto is fuse, else symlink, else copy [default: SITEFS_LINK_MODE, then auto]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub link_mode: Option<LinkModeChoice>,
+    /// Allow copy where the link mode asked for does not work
+    #[arg(long)]
+    pub fallback: bool,
     /// The interpreter to create VENV with, if it is not there: a path, or a name such as python3.12
     #[arg(long)]
     pub python: Option<String>,
@@ -126,6 +134,65 @@ pub struct WhyOptions {
     pub path: PathBuf,
 }
 
+impl MountOptions {
+    /// The link mode asked for, by option or by the environment; an empty variable counts as none.
+    ///
+    /// # Errors
+    /// The variable names no link mode.
+    pub fn link_mode(&self) -> Result<LinkModeChoice> {
+        let variable = std::env::var("SITEFS_LINK_MODE").unwrap_or_default();
+        match self.link_mode {
+            Some(choice) => Ok(choice),
+            None if variable.is_empty() => Ok(LinkModeChoice::Auto),
+            None => LinkModeChoice::from_str(&variable, true).map_err(|_| {
+                Error::new(format!("SITEFS_LINK_MODE is {variable}, which is no link mode"))
+                    .with_help("it may be auto, fuse, symlink, hardlink, clone or copy")
+            }),
+        }
+    }
+}
+
+/// What a person may ask for as link mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LinkModeChoice {
+    /// The first that works of fuse, symlink and copy
+    Auto,
+    /// Mounted, with FUSE
+    Fuse,
+    /// Real directories, a symbolic link for each file
+    Symlink,
+    /// Real directories, another name of the cache's file for each file: cache and environment share it
+    Hardlink,
+    /// Private copies that share the cache's blocks (btrfs, XFS)
+    Clone,
+    /// Private copies
+    Copy,
+}
+
+impl LinkModeChoice {
+    /// The link mode that was asked for by name.
+    pub fn one(self) -> Option<LinkMode> {
+        match self {
+            Self::Auto => None,
+            Self::Fuse => Some(LinkMode::Fuse),
+            Self::Symlink => Some(LinkMode::Symlink),
+            Self::Hardlink => Some(LinkMode::Hardlink),
+            Self::Clone => Some(LinkMode::Clone),
+            Self::Copy => Some(LinkMode::Copy),
+        }
+    }
+
+    /// The link modes to try, in turn.
+    pub fn in_turn(self, fallback: bool) -> Vec<LinkMode> {
+        match self.one() {
+            None => vec![LinkMode::Fuse, LinkMode::Symlink, LinkMode::Copy],
+            Some(LinkMode::Fuse) if fallback => vec![LinkMode::Fuse, LinkMode::Symlink, LinkMode::Copy],
+            Some(mode) if fallback && mode != LinkMode::Copy => vec![mode, LinkMode::Copy],
+            Some(mode) => vec![mode],
+        }
+    }
+}
+
 /// How much to say.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Verbosity {
@@ -135,6 +202,11 @@ pub struct Verbosity {
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
+}
+
+/// Writes a line to standard error. Whoever reads it may have gone.
+pub fn tell(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// Writes a line to standard output. Whoever reads it may have gone, as `head` does.
@@ -153,14 +225,14 @@ impl Verbosity {
     /// Says what a person should know beside it.
     pub fn note(self, what: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("note: {what}");
+            tell(format_args!("note: {what}"));
         }
     }
 
     /// Says what only those who asked for more want to know.
     pub fn detail(self, what: impl std::fmt::Display) {
         if self.verbose {
-            eprintln!("note: {what}");
+            tell(format_args!("note: {what}"));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! sitefs completes a Python virtual environment at once and copies nothing.
 //!
 //! ```text
-//! lock ──> cache ──> view ──> fuse   mounted
-//! pins     archives  union
+//! lock ──> cache ──> view ──┬──> fuse   mounted
+//! pins     archives  union  └──> link   made real
 //! ```
 
 pub mod cache;
@@ -10,10 +10,13 @@ pub mod cli;
 pub mod commands;
 pub mod error;
 pub mod fuse;
+pub mod link;
 pub mod lock;
 pub mod outside;
 mod parallel;
+pub mod place;
 pub mod python;
+mod shell;
 pub mod sys;
 pub mod venv;
 pub mod view;

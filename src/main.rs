@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sitefs::cli::Cli;
+use sitefs::cli::{Cli, tell};
 use sitefs::commands;
 
 fn main() -> ExitCode {
     match commands::run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(format_args!("error: {error}"));
             if let Some(help) = error.help() {
-                eprintln!("help: {help}");
+                tell(format_args!("help: {help}"));
             }
             ExitCode::FAILURE
         }

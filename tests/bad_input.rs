@@ -425,7 +425,7 @@ fn mount_with_dev(test: &Sandbox, script: &str) -> Option<Outcome> {
         skip("only root can change what is in /dev");
         return None;
     }
-    let mount = test.sitefs_command([OsStr::new("mount"), OsStr::new("-r")]);
+    let mount = test.sitefs_command(["mount", "--link-mode", "fuse", "-r"].map(OsStr::new));
     let mut command = test.command("unshare");
     command
         .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])

@@ -30,7 +30,7 @@ fn sandbox_for_nobody() -> Option<Sandbox> {
 }
 
 #[test]
-fn without_the_fuse_device_it_says_so_and_starts_nothing() {
+fn without_the_fuse_device_files_are_made_or_it_says_why_not() {
     let Some(test) = sandbox() else { return };
     if !rustix::process::geteuid().is_root() {
         skip("only root can take a device away");
@@ -38,8 +38,12 @@ fn without_the_fuse_device_it_says_so_and_starts_nothing() {
     }
     let before = test.environment();
     let script = r#"mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && exec "$@""#;
-    let mut command = wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], &["echo", "started"]);
-    Outcome::of(&mut command).fails().says("/dev/fuse").says("--device").says_nothing_of("started");
+    let without_device = |command| wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], command);
+    let mut strict = without_device(&["echo", "started"]);
+    let strict = Outcome::of(strict.env("SITEFS_LINK_MODE", "fuse"));
+    strict.fails().says("/dev/fuse").says("--device").says_nothing_of("started");
+    test.nothing_left(&before);
+    Outcome::of(&mut without_device(&["greet"])).succeeds().prints("hello").says("/dev/fuse").says("symlink");
     test.nothing_left(&before);
 }
 

@@ -398,6 +398,46 @@ fn what_mount_has_mounted_is_used_and_stays() {
 }
 
 #[test]
+fn what_mount_has_made_of_files_is_used_and_stays() {
+    let Some(test) = sandbox() else { return };
+    test.mount_with(&["--link-mode", "copy"]).succeeds();
+    run(&test, &["greet"]).succeeds().prints("hello");
+    run_with(&test, &["--link-mode", "copy"], &["greet"]).succeeds().prints("hello");
+    run_with(&test, &["--link-mode", "fuse"], &["greet"]).fails().says("link mode copy");
+    test.python(GREET).succeeds().prints("hello");
+}
+
+#[test]
+fn every_link_mode_runs_and_is_undone_by_the_last_run() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    for mode in ["symlink", "hardlink", "copy"] {
+        let options = ["--link-mode", mode];
+        let mut first = Running::start(&test, &options, &["python", "-c", STAY]);
+        first.says("hello");
+        run_with(&test, &options, &["greet"]).succeeds().prints("hello");
+        run_with(&test, &["--link-mode", "fuse"], &["true"]).fails().says("another `sitefs run`").says(mode);
+        assert!(test.venv.join("bin/greet").exists(), "the first still uses it");
+        kill("TERM", first.pid());
+        assert_eq!(first.ends(), Some(143));
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn files_that_a_killed_run_left_are_undone_by_the_next() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    let mut killed = Running::start(&test, &["--link-mode", "copy"], &["python", "-c", STAY]);
+    killed.says("hello");
+    kill("KILL", killed.pid());
+    killed.ends();
+    wait_until("the command has ended", || processes_in(&test).is_empty());
+    run(&test, &["greet"]).succeeds().prints("hello");
+    test.nothing_left(&before);
+}
+
+#[test]
 fn a_dead_mount_is_mended() {
     for way in WAYS {
         let Some(test) = sandbox() else { return };

@@ -6,10 +6,12 @@ use std::fmt;
 use std::path::Path;
 
 use pep440_rs::Version;
+use url::Url;
 
 use crate::error::Error;
 use crate::lock::{Pin, Source};
 use crate::python::WheelName;
+use crate::shell::quote;
 
 /// Above this many, missing distributions are counted, not named.
 const NAMED: usize = 20;
@@ -89,11 +91,18 @@ fn requirement(pin: &Pin) -> String {
     let source = match (&pin.version, &pin.source) {
         (Some(version), _) => return format!("{}=={version}", pin.name),
         (None, Source::Index) => return pin.name.to_string(),
-        (None, Source::Archive { url, .. }) => url.to_string(),
-        (None, Source::Git { repository, .. }) => format!("git+{repository}"),
+        (None, Source::Archive { url, .. }) => without_credentials(url),
+        (None, Source::Git { repository, .. }) => format!("git+{}", without_credentials(repository)),
         (None, Source::Directory { path, .. }) => path.display().to_string(),
     };
     format!("{} @ {source}", pin.name)
+}
+
+fn without_credentials(url: &Url) -> String {
+    let mut url = url.clone();
+    // A URL that cannot have them has none.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.to_string()
 }
 
 /// The commands that bring the missing ones into the cache, and leave the environment alone.
@@ -117,15 +126,4 @@ fn help(missing: &[(&Pin, Reasons)], cache: &Path, python: &Path) -> String {
         ));
     }
     format!("Get them with `{}`", commands.join(" && "))
-}
-
-/// A path as one word of a shell.
-fn quote(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+=:,@%".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

@@ -1,10 +1,12 @@
 //! A file a verb; each reads like its own summary.
 
+mod inputs;
 mod mount;
 mod run;
 mod status;
 mod unmount;
 mod why;
+mod work;
 
 use std::process::ExitCode;
 

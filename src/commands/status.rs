@@ -7,14 +7,17 @@ use serde::Serialize;
 
 use super::mount::venv_of;
 use crate::cli::{StatusOptions, print};
-use crate::error::{Context, Result};
+use crate::error::Result;
+use crate::place::{self, LinkMode};
+use crate::shell::quote;
 use crate::sys::mounts;
+use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State};
 
 pub(super) fn status(options: &StatusOptions) -> Result<()> {
     match &options.venv {
         Some(venv) => {
-            let root = fs_err::canonicalize(venv).context(|| format!("{} has no status", venv.display()))?;
+            let root = resolve(venv)?;
             let status = Status::of(&root)?;
             print(if options.json { status.to_json() } else { status.to_text() });
         }
@@ -47,8 +50,12 @@ enum Condition {
     Mounted,
     /// Its server was killed, and left its mount or its files.
     Dead,
-    /// `sitefs run` has it mounted, seen by its command alone.
+    /// Its server lives, but its mount is not here: it was detached, or is in another mount namespace.
+    Detached,
+    /// Commands of `sitefs run` see it mounted.
     Running,
+    /// Its files were being made when that was cut short.
+    Incomplete,
     /// It is as it was before sitefs.
     Unmounted,
 }
@@ -65,7 +72,7 @@ pub(super) struct Status {
 #[derive(Debug, Serialize)]
 struct Details {
     site_packages: PathBuf,
-    link_mode: &'static str,
+    link_mode: LinkMode,
     cache: PathBuf,
     requirements: Vec<PathBuf>,
     distributions: usize,
@@ -79,7 +86,7 @@ impl Status {
     pub(super) fn mounted(record: &MountRecord) -> Self {
         let details = Details {
             site_packages: record.site_packages.clone(),
-            link_mode: "fuse",
+            link_mode: record.link_mode,
             cache: record.cache.clone(),
             requirements: record.requirements.clone(),
             distributions: record.distributions.len(),
@@ -97,15 +104,24 @@ impl Status {
     fn of(root: &Path) -> Result<Self> {
         let state = State::of(root);
         let ours = mounts::all()?.into_iter().rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
+        let record = state.mount_record();
         let condition = match ours {
-            Some(mount) if mount.is_dead() => Condition::Dead,
+            Some(_) if !state.is_locked() && !state.is_running() => Condition::Dead,
             Some(_) => Condition::Mounted,
             None if state.is_running() => Condition::Running,
-            None if crate::outside::exists(&state) && !state.is_locked() => Condition::Dead,
-            None => Condition::Unmounted,
+            None if state.is_locked()
+                && record.as_ref().is_some_and(|record| record.link_mode == LinkMode::Fuse) =>
+            {
+                Condition::Detached
+            }
+            None if !place::exists(&state) => Condition::Unmounted,
+            None => match &record {
+                Some(MountRecord { link_mode: LinkMode::Fuse, .. }) | None => Condition::Dead,
+                Some(MountRecord { since: 0, .. }) => Condition::Incomplete,
+                Some(_) => Condition::Mounted,
+            },
         };
-        let details =
-            state.mount_record().filter(|_| matches!(condition, Condition::Mounted | Condition::Dead));
+        let details = record.filter(|_| condition != Condition::Unmounted);
         let mount = details.and_then(|record| Self::mounted(&record).mount);
         Ok(Self { venv: root.to_path_buf(), state: condition, mount })
     }
@@ -119,9 +135,6 @@ impl Status {
         let Some(mount) = &self.mount else {
             return match self.state {
                 Condition::Unmounted => format!("{venv}: not mounted"),
-                Condition::Running => {
-                    format!("{venv}: not mounted here; commands of `sitefs run` see it mounted")
-                }
                 state => format!(
                     "{venv}: {state:?}, but {} is missing",
                     self.venv.join(".sitefs/mount.json").display()
@@ -130,16 +143,26 @@ impl Status {
         };
         let requirements: Vec<String> =
             mount.requirements.iter().map(|path| path.display().to_string()).collect();
-        let server = match self.state {
-            Condition::Mounted => format!("process {}, for {}", mount.pid, ago(mount.since)),
-            _ => format!(
-                "process {} is dead; `sitefs mount {venv}` mends it, `sitefs unmount {venv}` undoes it",
-                mount.pid
+        let quoted = quote(&self.venv);
+        let mend = format!("`sitefs mount {quoted}` mends it, `sitefs unmount {quoted}` undoes it");
+        let (condition, life) = match (self.state, mount.link_mode) {
+            (Condition::Mounted, LinkMode::Fuse) => {
+                ("mounted", format!("server         process {}, for {}", mount.pid, ago(mount.since)))
+            }
+            (Condition::Mounted, _) => ("mounted", format!("made           {} ago", ago(mount.since))),
+            (Condition::Detached, _) => (
+                "detached",
+                format!(
+                    "server         process {} serves it to those who use it still, or elsewhere",
+                    mount.pid
+                ),
             ),
+            (Condition::Running, _) => ("running", "server         those of `sitefs run`".to_owned()),
+            (Condition::Incomplete, _) => ("incomplete", format!("made           in part; {mend}")),
+            _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };
         format!(
-            "{venv}: {} ({})\n  distributions  {}, from {}\n  cache          {}\n  server         {server}",
-            if self.state == Condition::Mounted { "mounted" } else { "dead" },
+            "{venv}: {condition} ({})\n  distributions  {}, from {}\n  cache          {}\n  {life}",
             mount.link_mode,
             mount.distributions,
             requirements.join(", "),

@@ -1,6 +1,6 @@
 //! `sitefs unmount`: undo a mount.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -8,11 +8,13 @@ use rustix::process::geteuid;
 
 use super::mount::venv_of;
 use crate::cli::{UnmountOptions, Verbosity};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::fuse;
-use crate::outside;
+use crate::place;
+use crate::shell::quote;
 use crate::sys::{holders, mounts};
-use crate::venv::state::State;
+use crate::venv::resolve;
+use crate::venv::state::{MountRecord, State, StateLock};
 
 /// How many of the processes that use a mount are named.
 const NAMED: usize = 5;
@@ -20,11 +22,16 @@ const NAMED: usize = 5;
 /// How long a server may take to end when its mount was detached and nobody uses it.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a server may take to end, and to undo what it made.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the mount may be in use before that is an error.
+const BRIEFLY: Duration = Duration::from_millis(200);
+
 pub(super) fn unmount(options: &UnmountOptions) -> Result<()> {
     match &options.venv {
         Some(venv) => {
-            let root =
-                fs_err::canonicalize(venv).context(|| format!("{} cannot be unmounted", venv.display()))?;
+            let root = resolve(venv)?;
             unmount_one(&root, options.lazy, options.verbosity)
         }
         None => unmount_all(options),
@@ -56,33 +63,39 @@ fn unmount_all(options: &UnmountOptions) -> Result<()> {
     }
 }
 
-fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
+pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
     let state = State::of(root);
-    let mounted: Vec<_> =
-        mounts::all()?.into_iter().filter(|mount| mount.is_ours() && venv_of(&mount.point) == root).collect();
-    let leftovers = outside::exists(&state);
-    if mounted.is_empty() && !leftovers {
-        return Err(Error::new(format!("{} is not mounted", root.display()))
-            .with_help("`sitefs status` lists what is"));
+    let points: Vec<PathBuf> = mounts_of(root)?.into_iter().map(|mount| mount.point).collect();
+    if points.is_empty() && !place::exists(&state) {
+        return Err(if state.is_locked() { state.held() } else { not_mounted(root) });
     }
-    if mounted.is_empty() && state.is_running() {
+    if points.is_empty() && state.is_running() {
         return Err(Error::new(format!("{} is in use by `sitefs run`", root.display()))
             .with_help("it unmounts when its command ends"));
     }
-    let changed = outside::changed(root, &state)?;
-    for mount in &mounted {
-        detach(mount, root, lazily)?;
+    let changed = place::changed(root, &state).unwrap_or_else(|error| {
+        verbosity.note(error);
+        Vec::new()
+    });
+    for point in &points {
+        let is_alive = state.is_locked() || state.is_running();
+        detach(point, root, lazily || !is_alive, &state)?;
     }
-    if !wait_for_server(&state, lazily)? {
+    if !state.is_there() {
+        verbosity
+            .note(format!("{} is gone, so what sitefs made in bin/ stays", root.join(".sitefs").display()));
+    } else if let Some(lock) = wait_for_server(&state, root, lazily)? {
+        if state.has_runs(&lock) {
+            verbosity.say(format!("unmounted {}; `sitefs run` still uses it", root.display()));
+            return Ok(());
+        }
+        mark_incomplete(&state);
+        place::undo(root, &state)?;
+    } else {
         verbosity
             .say(format!("detached {}; its server ends with the last process that uses it", root.display()));
         return Ok(());
     }
-    if state.is_running() {
-        verbosity.say(format!("unmounted {}; `sitefs run` still uses it elsewhere", root.display()));
-        return Ok(());
-    }
-    outside::undo(root, &state)?;
     for path in changed {
         verbosity.note(format!("{} was changed since it was mounted, and stays", root.join(path).display()));
     }
@@ -90,17 +103,53 @@ fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
     Ok(())
 }
 
-/// Takes one mount away. The kernel refuses while a process uses it; then the error names those that do.
-fn detach(mount: &mounts::Mount, root: &Path, lazily: bool) -> Result<()> {
-    match fuse::unmount(&mount.point, lazily || mount.is_dead()) {
-        Ok(()) => Ok(()),
-        Err((Errno::BUSY, _)) => Err(busy(&mount.point, root)),
-        Err((_, error)) => Err(error),
+/// Were this cut short, `status` would tell. On a full disk nothing can be written, and undoing goes before telling.
+fn mark_incomplete(state: &State) {
+    if let Some(record) = state.mount_record() {
+        let _ = state.save_mount_record(&MountRecord { since: 0, ..record });
     }
 }
 
-fn busy(point: &Path, root: &Path) -> Error {
-    let holders = holders::of(point);
+fn mounts_of(root: &Path) -> Result<Vec<mounts::Mount>> {
+    Ok(mounts::all()?.into_iter().filter(|mount| mount.is_ours() && venv_of(&mount.point) == root).collect())
+}
+
+fn not_mounted(root: &Path) -> Error {
+    let error = Error::new(format!("{} is not mounted", root.display()));
+    let above = root.ancestors().skip(1).find(|path| path.join("pyvenv.cfg").is_file());
+    error.with_help(match above {
+        Some(venv) => format!("did you mean {}?", venv.display()),
+        None => "`sitefs status` lists what is".to_owned(),
+    })
+}
+
+/// Takes one mount away. The kernel refuses while a process uses it; then the error names those that do.
+fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> {
+    if let Some(other) = mounts::at(point)?.filter(|mount| !mount.is_ours()) {
+        let error = format!(
+            "a {} file system, which is not sitefs's, covers {}",
+            other.file_system_type,
+            root.display()
+        );
+        return Err(Error::new(error).with_help(format!("umount {}", quote(point))));
+    }
+    let started = Instant::now();
+    loop {
+        match fuse::unmount(point, lazily) {
+            // Whoever only looked, as `status` does, is gone in a moment.
+            Err((Errno::BUSY, _)) if started.elapsed() < BRIEFLY => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err((Errno::BUSY, _)) => return Err(busy(point, root, state)),
+            other => return other.map_err(|(_, error)| error),
+        }
+    }
+}
+
+fn busy(point: &Path, root: &Path, state: &State) -> Error {
+    let server = state.mount_record().map(|record| record.pid);
+    let is_ours = |pid: u32| Some(pid) == server || pid == std::process::id();
+    let holders: Vec<_> = holders::of(point).into_iter().filter(|holder| !is_ours(holder.pid)).collect();
     let mut named: Vec<String> = holders
         .iter()
         .take(NAMED)
@@ -113,20 +162,25 @@ fn busy(point: &Path, root: &Path) -> Error {
         named.push("a process that this user may not see".to_owned());
     }
     Error::new(format!("{} is in use by {}", root.display(), named.join(", ")))
-        .with_help(format!("end it, or let go at once with `sitefs unmount --lazy {}`", root.display()))
+        .with_help(format!("end it, or let go at once with `sitefs unmount --lazy {}`", quote(root)))
 }
 
-/// Waits for the server to end, which leaves the environment clean. False where processes keep a detached mount alive.
-fn wait_for_server(state: &State, lazily: bool) -> Result<bool> {
-    if !lazily {
-        return state.lock().map(|_| true);
-    }
+/// Waits for the server to end, which leaves the environment clean, and keeps others from it. Nothing where processes keep
+/// a detached mount alive, and where somebody has mounted anew.
+fn wait_for_server(state: &State, root: &Path, lazily: bool) -> Result<Option<StateLock>> {
     let started = Instant::now();
-    while state.is_locked() {
-        if started.elapsed() > GRACE {
-            return Ok(false);
+    let patience = if lazily { GRACE } else { PATIENCE };
+    loop {
+        if let Some(lock) = state.try_lock()? {
+            return Ok(Some(lock));
+        }
+        let again = mounts_of(root)?.iter().any(super::super::sys::mounts::Mount::is_ours);
+        if again || (lazily && started.elapsed() > patience) {
+            return Ok(None);
+        }
+        if started.elapsed() > patience {
+            return Err(state.held());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(true)
 }

@@ -4,42 +4,52 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{WhyOptions, print};
 use crate::error::{Context, Error, Result};
-use crate::outside;
+use crate::place::{self, LinkMode};
+use crate::python::PackageName;
 use crate::sys::mounts;
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, State};
 
+/// What sitefs adds to a dist-info directory.
+const ADDED: [&str; 5] = ["INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json"];
+
 pub(super) fn why(options: &WhyOptions) -> Result<()> {
     let venv = Venv::open(&options.venv)?;
     let state = State::of(venv.root());
-    let mounted =
-        state.mount_record().filter(|record| matches!(mounts::at(&record.site_packages), Ok(Some(_))));
+    let is_made = |record: &MountRecord| match record.link_mode {
+        LinkMode::Fuse => matches!(mounts::at(&record.site_packages), Ok(Some(_))),
+        _ => place::exists(&state),
+    };
+    let mounted = state.mount_record().filter(is_made);
     let Some(record) = mounted else {
         let help = format!("sitefs mount {}", options.venv.display());
         return Err(Error::new(format!("{} is not mounted", options.venv.display())).with_help(help));
     };
-    let path = absolute(&options.path, &record.site_packages)?;
-    let metadata = fs_err::symlink_metadata(&path)
-        .map_err(|error| Error::from(error).with_help("give a path below the environment's site-packages"))?;
+    let path = find(&options.path, venv.root(), &record.site_packages)?;
+    let metadata = fs_err::symlink_metadata(&path)?;
     print(path.display());
     match path.strip_prefix(&record.site_packages) {
         Ok(entry) if metadata.is_dir() => explain_directory(entry, &record),
-        Ok(entry) => explain_leaf(entry, &path, &record),
+        Ok(entry) => explain_leaf(entry, &path, place::owner(&state, inside(&path, venv.root())), &record),
         Err(_) => explain_outside(&path, venv.root(), &state),
     }
     Ok(())
 }
 
-/// A path as the person meant it: from here, if there is such a thing, else from site-packages. The last component is
-/// not followed.
-fn absolute(path: &Path, site_packages: &Path) -> Result<PathBuf> {
-    let path =
-        if fs_err::symlink_metadata(path).is_ok() { path.to_path_buf() } else { site_packages.join(path) };
-    let absolute = std::path::absolute(&path).context(|| path.display().to_string())?;
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => Ok(fs_err::canonicalize(parent)?.join(name)),
-        _ => Ok(absolute),
-    }
+/// A path as the person meant it: in the environment, in its site-packages, or from here. The last component is not
+/// followed.
+fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
+    let here = std::path::absolute(path).context(|| path.display().to_string())?;
+    let candidates = [root.join(path), site_packages.join(path), here];
+    let resolved =
+        candidates.iter().filter(|path| fs_err::symlink_metadata(path).is_ok()).filter_map(|path| {
+            let parent = fs_err::canonicalize(path.parent()?).ok()?;
+            Some(parent.join(path.file_name()?))
+        });
+    resolved.into_iter().find(|path| path.starts_with(root)).ok_or_else(|| {
+        Error::new(format!("{} has no entry {}", root.display(), path.display()))
+            .with_help("give a path in the environment, or relative to its site-packages")
+    })
 }
 
 /// The distributions that have an entry, highest first, each with its file.
@@ -59,10 +69,13 @@ fn explain_directory(entry: &Path, record: &MountRecord) {
     }
 }
 
-fn explain_leaf(entry: &Path, path: &Path, record: &MountRecord) {
+/// `owner` is known where the leaf is a file that sitefs made; in a mount the link's target tells.
+fn explain_leaf(entry: &Path, path: &Path, owner: Option<PackageName>, record: &MountRecord) {
     let target = fs_err::read_link(path).ok();
-    let (winners, hidden): (Vec<_>, Vec<_>) =
-        sources(entry, record).partition(|(_, file)| target.as_ref() == Some(file));
+    let owner = owner.filter(|_| !ADDED.iter().any(|name| entry.ends_with(name)));
+    let (winners, hidden): (Vec<_>, Vec<_>) = sources(entry, record).partition(|(distribution, file)| {
+        target.as_ref() == Some(file) || owner.as_ref() == Some(&distribution.name)
+    });
     let dist_info = entry.parent().and_then(Path::to_str);
     let generated_for =
         record.distributions.iter().find(|distribution| dist_info == Some(&distribution.dist_info));
@@ -84,9 +97,12 @@ fn explain_leaf(entry: &Path, path: &Path, record: &MountRecord) {
     }
 }
 
+fn inside<'a>(path: &'a Path, root: &Path) -> &'a Path {
+    path.strip_prefix(root).unwrap_or(path)
+}
+
 fn explain_outside(path: &Path, root: &Path, state: &State) {
-    let owner = path.strip_prefix(root).ok().and_then(|path| outside::owner(state, path));
-    match owner {
+    match place::owner(state, inside(path, root)) {
         Some(distribution) => print(format!("  from    {distribution}")),
         None => print("  from    the environment itself: sitefs did not put it there"),
     }

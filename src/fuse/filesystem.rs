@@ -149,9 +149,11 @@ impl fuser::Filesystem for Filesystem {
         mut reply: ReplyDirectoryPlus,
     ) {
         guarded("readdirplus", || {
-            let listed = self.list(inode, offset, |node, next, name, _| {
-                let attributes = self.view.attributes(node)?;
-                Ok(reply.add(inode_of(node), next, name, &FOREVER, &attr(&attributes), GENERATION))
+            let listed = self.list(inode, offset, |node, next, name, file_type| {
+                // An entry whose attributes cannot be told is listed all the same; a lookup of it says why.
+                let attributes = self.view.attributes(node).map(|attributes| attr(&attributes));
+                let attributes = attributes.unwrap_or(FileAttr { kind: kind(file_type), ..absent() });
+                Ok(reply.add(inode_of(node), next, name, &FOREVER, &attributes, GENERATION))
             });
             match listed {
                 Ok(()) => reply.ok(),

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
 use std::time::SystemTime;
 
 use ::log::{LevelFilter, Log, Metadata, Record};
@@ -20,12 +19,10 @@ struct BoundedLog {
 /// Sends what this process logs to a file.
 ///
 /// # Errors
-/// The file cannot be written.
-pub(super) fn start(path: &Path) -> Result<()> {
-    // Several servers may share it: each line goes to its end.
-    let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?.into_file();
+/// This process logs already.
+pub(super) fn start(file: File) -> Result<()> {
     ::log::set_boxed_logger(Box::new(BoundedLog { file: Mutex::new(file) }))
-        .map_err(|error| Error::new(format!("{} cannot be used as log", path.display())).because(error))?;
+        .map_err(|error| Error::new("the log cannot be used").because(error))?;
     ::log::set_max_level(LevelFilter::Info);
     Ok(())
 }

@@ -8,6 +8,6 @@ mod mount;
 mod private;
 mod server;
 
-pub use mount::unmount;
+pub use mount::{check, check_device, unmount};
 pub use private::{Waiting, mount_privately};
 pub use server::{Place, Running, Server, clean_up_after_run, start, start_in_background};

@@ -46,6 +46,23 @@ pub(super) fn mount(point: &Path, source: Source, allow_other: bool) -> Result<M
     }
 }
 
+/// Asks whether this user can mount, as far as that shows beforehand; nothing is changed.
+///
+/// # Errors
+/// FUSE is missing, or this user may not mount.
+pub fn check() -> Result<()> {
+    check_device()?;
+    if geteuid().is_root() || find_fusermount().is_some() { Ok(()) } else { Err(no_fusermount()) }
+}
+
+/// Asks only whether FUSE is there: in a namespace of one's own, no more is needed.
+///
+/// # Errors
+/// It is not, or this user may not open it.
+pub fn check_device() -> Result<()> {
+    open_device().map(drop)
+}
+
 /// Unmounts: at once and with an error where it is in use, or `lazily`, when the last user lets go.
 ///
 /// # Errors
@@ -134,10 +151,7 @@ fn open_device() -> Result<OwnedFd> {
 fn mount_by_fusermount(point: &Path, source: Source, allow_other: bool) -> Result<Mounted> {
     // Asked first, since fusermount3 cannot say it as clearly.
     drop(open_device()?);
-    let Some(fusermount) = find_fusermount() else {
-        return Err(Error::new("there is no fusermount3, which a user without privileges needs to mount")
-            .with_help("install fuse3"));
-    };
+    let fusermount = find_fusermount().ok_or_else(no_fusermount)?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(io::Error::from)?;
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(io::Error::from)?;
@@ -190,11 +204,17 @@ pub(super) fn receive_descriptor(socket: &impl AsFd) -> Result<(Option<OwnedFd>,
     Ok((descriptor, String::from_utf8_lossy(text).into_owned()))
 }
 
+fn no_fusermount() -> Error {
+    Error::new("there is no fusermount3, which a user without privileges needs to mount")
+        .with_help("install fuse3")
+}
+
 fn find_fusermount() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/bin", "/bin", "/usr/local/bin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(usual)
+    usual
+        .into_iter()
+        .chain(std::env::split_paths(&path).filter(|directory| directory.is_absolute()))
         .map(|directory| directory.join("fusermount3"))
         .find(|file| file.is_file())
 }

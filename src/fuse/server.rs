@@ -21,7 +21,7 @@ use super::filesystem::Filesystem;
 use super::log;
 use super::mount::{mount, unmount};
 use crate::error::{Context, Error, Result};
-use crate::outside;
+use crate::place;
 use crate::sys::fork::{Fork, close_all_but, fork};
 use crate::sys::mounts::{self, Source};
 use crate::sys::signals;
@@ -69,11 +69,11 @@ pub enum Place {
 /// A mount that answers, and its server.
 pub struct Running {
     record: MountRecord,
+    /// None where it is in another mount namespace.
+    device: Option<String>,
+    is_run: bool,
     root: PathBuf,
     state: State,
-    /// None where it is in another mount namespace.
-    point: Option<PathBuf>,
-    is_run: bool,
     session: JoinHandle<io::Result<()>>,
     events: Receiver<Event>,
     lock: StateLock,
@@ -101,14 +101,18 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
             drop(writer);
             let mut answer = String::new();
             reader.read_to_string(&mut answer)?;
-            if let Some(record) = answer.strip_prefix(READY) {
-                return serde_json::from_str(record).context(|| "the server's answer is garbled".to_owned());
+            if let Some(record) =
+                answer.strip_prefix(READY).and_then(|record| serde_json::from_str(record).ok())
+            {
+                return Ok(record);
             }
             let _ = waitpid(Some(child), WaitOptions::empty());
             Err(match answer.split_once(HELP) {
                 Some((message, help)) => Error::new(message).with_help(help),
-                None if answer.is_empty() => Error::new("the server process ended before its mount answered")
-                    .with_help(format!("its log may tell why: {}", server.state.log().display())),
+                None if answer.is_empty() || answer.starts_with(READY) => {
+                    Error::new("the server process ended before its mount answered")
+                        .with_help(format!("its log may tell why: {}", server.state.log().display()))
+                }
                 None => Error::new(answer),
             })
         }
@@ -149,6 +153,7 @@ pub fn start(server: Server) -> Result<Running> {
             return Err(error);
         }
     };
+    let device = mounts::at(&point)?.filter(|_| is_here).map(|mount| mount.device);
     ::log::info!("serving {} as process {}", point.display(), record.pid);
     let (sender, events) = channel();
     let ended = sender.clone();
@@ -158,8 +163,7 @@ pub fn start(server: Server) -> Result<Running> {
         let _ = ended.send(Event::Ended);
         result
     });
-    let point = is_here.then_some(point);
-    Ok(Running { record, root, state, point, is_run, session, events, lock })
+    Ok(Running { record, device, is_run, root, state, session, events, lock })
 }
 
 impl Running {
@@ -170,15 +174,15 @@ impl Running {
 
     /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
     pub fn wait(self) {
-        let Self { root, state, point, is_run, session, events, lock, .. } = self;
-        let point = point.as_deref();
+        let Self { device, is_run, root, state, session, events, lock, .. } = self;
+        let device = device.as_deref();
         let first = events.recv();
         // Given back by the server of a run, so that it sees whether there are others.
         let _lock = (!is_run).then_some(lock);
         let has_ended = match first {
             Ok(Event::Signal(signal)) => {
                 ::log::info!("ending on signal {signal}");
-                end_session(&events, point, is_run.then_some(&state))
+                end_session(&events, device, is_run.then_some(&state))
             }
             Ok(Event::Ended) | Err(_) => true,
         };
@@ -189,9 +193,13 @@ impl Running {
                 Err(_) => ::log::error!("the session panicked"),
             }
         }
-        let cleaned =
-            if is_run { clean_up_after_run(point, &root, &state) } else { clean_up(point, &root, &state) };
-        if let Err(error) = cleaned {
+        if let Some(device) = device {
+            // The kernel's end of the session may have been cut (an abort): then a dead mount is there.
+            detach_mount(device, is_dead);
+        }
+        let undone =
+            if is_run { clean_up_after_run(None, &root, &state) } else { place::undo(&root, &state) };
+        if let Err(error) = undone {
             ::log::error!("{error}");
         }
     }
@@ -212,8 +220,8 @@ fn forward_signals(mut signals: Signals, events: &Sender<Event>) {
 
 /// Unmounts, as soon as no other `sitefs run` needs the mount, and waits for the session's end. Says whether it has
 /// ended: users of a mount that was detached may keep it, but not for ever. One that is elsewhere ends with this process.
-fn end_session(events: &Receiver<Event>, point: Option<&Path>, run: Option<&State>) -> bool {
-    let Some(point) = point else {
+fn end_session(events: &Receiver<Event>, device: Option<&str>, run: Option<&State>) -> bool {
+    let Some(device) = device else {
         return false;
     };
     let right = match run.map(|state| wait_for_other_runs(state, events)) {
@@ -221,9 +229,7 @@ fn end_session(events: &Receiver<Event>, point: Option<&Path>, run: Option<&Stat
         Some(Ok(right)) => right,
         None => None,
     };
-    if let Err((_, error)) = unmount(point, true) {
-        ::log::warn!("{error}");
-    }
+    detach_mount(device, |_| true);
     drop(right);
     loop {
         match events.recv_timeout(GRACE) {
@@ -256,25 +262,46 @@ fn wait_for_other_runs(state: &State, events: &Receiver<Event>) -> Result<Option
     }
 }
 
-/// Leaves the environment as it was, once the server of a `sitefs run` has ended and given its lock back. Others that
-/// run in the environment keep what is outside site-packages. `point` is the mount point, if the mount was here.
+/// Detaches our own mount, wherever it is by now, unless another file system covers it. When the session has ended, the
+/// device number may be another's already: `is_ours` must tell.
+fn detach_mount(device: &str, is_ours: impl Fn(&Path) -> bool) {
+    let ours = mounts::all().ok().and_then(|all| all.into_iter().find(|mount| mount.device == device));
+    let ours = ours.filter(|mount| mount.is_ours() && is_ours(&mount.point));
+    let Some(ours) = ours else { return };
+    match mounts::at(&ours.point) {
+        Ok(Some(topmost)) if topmost.device == device => {
+            if let Err((_, error)) = unmount(&ours.point, true) {
+                ::log::warn!("{error}");
+            }
+        }
+        _ => ::log::warn!("another file system covers {}, and stays", ours.point.display()),
+    }
+}
+
+/// Leaves the environment as it was, once a `sitefs run` and its server have ended and given their lock back. Others that
+/// run in it keep what is there. `point` is where the mount was, if it was here and its server may have been killed.
 ///
 /// # Errors
 /// A place that cannot be written.
 pub fn clean_up_after_run(point: Option<&Path>, root: &Path, state: &State) -> Result<()> {
-    let right = state.lock()?;
-    if state.has_runs(&right) { Ok(()) } else { clean_up(point, root, state) }
+    let right = state.lock(|| Ok(()))?;
+    if state.has_runs(&right) {
+        return Ok(());
+    }
+    if let Some(point) = point
+        && mounts::at(point)?.is_some_and(|mount| mount.source == Some(Source::Run))
+    {
+        if !is_dead(point) {
+            // Its server is about to do this.
+            return Ok(());
+        }
+        unmount(point, true).map_err(|(_, error)| error)?;
+    }
+    place::undo(root, state)
 }
 
-/// Leaves the environment as it was before the mount.
-fn clean_up(point: Option<&Path>, root: &Path, state: &State) -> Result<()> {
-    // The kernel's end of the session may have been cut (an abort): then a dead mount is left.
-    if let Some(point) = point
-        && mounts::at(point).is_ok_and(|mount| mount.is_some_and(|mount| mount.is_ours() && mount.is_dead()))
-    {
-        let _ = unmount(point, true);
-    }
-    outside::undo(root, state)
+fn is_dead(point: &Path) -> bool {
+    rustix::fs::statfs(point).is_err_and(|errno| errno == Errno::NOTCONN)
 }
 
 /// The child's side of the fork. Gives its exit code.
@@ -282,7 +309,8 @@ fn run_detached(server: Server, mut writer: PipeWriter, caller: Pid) -> i32 {
     match detach(&server, writer.as_fd(), caller).and_then(|()| start(server)) {
         Ok(running) => {
             let record = serde_json::to_string(running.record()).unwrap_or_default();
-            let told = write!(writer, "{READY}{record}");
+            // In one piece: half of it would be taken for an answer.
+            let told = writer.write_all(format!("{READY}{record}").as_bytes());
             drop(writer);
             if let Err(error) = told {
                 ::log::warn!("the command that started this server is gone: {error}");
@@ -318,7 +346,7 @@ fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
         kept.push(device.as_fd());
     }
     close_all_but(&kept)?;
-    log::start(&server.state.log())
+    log::start(server.state.open_log()?)
 }
 
 /// Has the kernel end this process when its parent ends, however that comes.

@@ -8,9 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::scripts::{has_python_line, launcher, rewritten};
-use super::{Content, Placement};
 use crate::cache::Archive;
 use crate::error::{Context, Error, Result};
+use crate::place::{Content, LinkMode, Placement};
 use crate::python::{EntryPoint, entry_points};
 use crate::venv::{Layout, state};
 
@@ -19,7 +19,7 @@ use crate::venv::{Layout, state};
 ///
 /// # Errors
 /// An entry point or a file that would leave its place or take the interpreter's; an archive that cannot be read.
-pub fn plan(archive: &Archive, layout: &Layout) -> Result<Vec<Placement>> {
+pub fn plan(archive: &Archive, layout: &Layout, mode: LinkMode) -> Result<Vec<Placement>> {
     let mut placements = Vec::new();
     let mut entry_points = read_entry_points(archive)?;
     if archive.name.as_str() == "pip" {
@@ -28,11 +28,16 @@ pub fn plan(archive: &Archive, layout: &Layout) -> Result<Vec<Placement>> {
     let commands: HashSet<&str> = entry_points.iter().map(|entry_point| entry_point.name.as_str()).collect();
     let bin = &layout.scheme.scripts;
     for entry_point in &entry_points {
-        let content = Content::Script(launcher(entry_point, &layout.python()));
-        placements.push(Placement { path: bin.join(&entry_point.name), source: None, content });
+        let content = Content::Bytes { bytes: launcher(entry_point, &layout.python()), executable: true };
+        placements.push(Placement {
+            path: bin.join(&entry_point.name),
+            distribution: archive.name.clone(),
+            source: None,
+            content,
+        });
     }
     if let Some(data) = &archive.data {
-        let data = Data { archive, name: data, layout };
+        let data = Data { archive, name: data, layout, mode };
         data.check_parts()?;
         placements.extend(data.scripts(&commands)?);
         placements.extend(data.below("data", Path::new(""))?);
@@ -67,6 +72,7 @@ struct Data<'a> {
     archive: &'a Archive,
     name: &'a str,
     layout: &'a Layout,
+    mode: LinkMode,
 }
 
 impl Data<'_> {
@@ -97,7 +103,8 @@ impl Data<'_> {
             }
             let from = self.root("scripts").join(name);
             let content = if has_python_line(&from)? {
-                Content::Script(rewritten(&fs_err::read(&from)?, &self.layout.python()))
+                let bytes = rewritten(&fs_err::read(&from)?, &self.layout.python());
+                Content::Bytes { bytes, executable: true }
             } else {
                 Content::Copy { from, executable: true }
             };
@@ -126,7 +133,7 @@ impl Data<'_> {
             let content = if executable || path.starts_with("etc") {
                 Content::Copy { from, executable }
             } else {
-                Content::Link(from)
+                self.mode.content(from)
             };
             placements.push(self.placement(part, &file, path, content)?);
         }
@@ -160,7 +167,8 @@ impl Data<'_> {
             return Err(self.refused(file, "it would replace the environment's interpreter"));
         }
         let source = Path::new(self.name).join(part).join(file);
-        Ok(Placement { path, source: source.to_str().map(str::to_owned), content })
+        let distribution = self.archive.name.clone();
+        Ok(Placement { path, distribution, source: source.to_str().map(str::to_owned), content })
     }
 
     fn root(&self, part: &str) -> PathBuf {

@@ -55,11 +55,11 @@ pub(super) fn rewritten(script: &[u8], python: &Path) -> Vec<u8> {
     text
 }
 
-/// The first line for an interpreter, without newline. A path that is too long or has a space goes through `/bin/sh`:
+/// The first line for an interpreter, without newline. A path that is too long or has white space goes through `/bin/sh`:
 /// the two lines are a string to Python and an `exec` to the shell.
 fn shebang(python: &Path) -> Vec<u8> {
     let path = python.as_os_str().as_encoded_bytes();
-    if path.len() + b"#!\n".len() <= LONGEST_SHEBANG && !path.contains(&b' ') {
+    if path.len() + b"#!\n".len() <= LONGEST_SHEBANG && !path.iter().any(u8::is_ascii_whitespace) {
         return [b"#!", path].concat();
     }
     let mut quoted = Vec::with_capacity(path.len());

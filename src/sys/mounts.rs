@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The file system type that sitefs mounts carry in the mount table.
 pub const FILE_SYSTEM_TYPE: &str = "fuse.sitefs";
@@ -24,6 +24,8 @@ pub struct Mount {
     pub source: Option<Source>,
     /// `user_id=` of a FUSE mount: who mounted it.
     pub user: Option<u32>,
+    /// The device number, `MAJOR:MINOR`: it stays when a directory above the mount is renamed.
+    pub device: String,
 }
 
 /// Which command mounted, as the mount table's source tells it.
@@ -50,11 +52,6 @@ impl Mount {
     pub fn is_ours(&self) -> bool {
         self.file_system_type == FILE_SYSTEM_TYPE
     }
-
-    /// Whether nothing serves it any more: its server was killed.
-    pub fn is_dead(&self) -> bool {
-        rustix::fs::statfs(&self.point).is_err_and(|errno| errno == rustix::io::Errno::NOTCONN)
-    }
 }
 
 /// All mounts that this process sees, the topmost of a stack last.
@@ -66,7 +63,7 @@ pub fn all() -> Result<Vec<Mount>> {
     Ok(table.split(|&byte| byte == b'\n').filter_map(parse).collect())
 }
 
-/// What is mounted on exactly this directory, topmost first seen.
+/// What is mounted on exactly this directory: the topmost, if several are.
 ///
 /// # Errors
 /// `/proc` is not mounted.
@@ -83,20 +80,10 @@ pub fn detach(point: &Path, lazily: bool) -> Result<(), rustix::io::Errno> {
     unmount(point, flags | UnmountFlags::NOFOLLOW)
 }
 
-/// The mount point's path as a directory of the tree, with links resolved even where a dead mount covers it.
-///
-/// # Errors
-/// A parent of it does not exist.
-pub fn resolve_point(point: &Path) -> Result<PathBuf> {
-    match (point.parent(), point.file_name()) {
-        (Some(parent), Some(name)) => Ok(fs_err::canonicalize(parent)?.join(name)),
-        _ => Err(Error::new(format!("{} cannot be a mount point", point.display()))),
-    }
-}
-
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
-    let point = unescape(fields.by_ref().nth(4)?);
+    let device = String::from_utf8_lossy(fields.by_ref().nth(2)?).into_owned();
+    let point = unescape(fields.by_ref().nth(1)?);
     let mut after_dash = fields.skip_while(|field| *field != b"-").skip(1);
     let file_system_type = String::from_utf8_lossy(after_dash.next()?).into_owned();
     let source = after_dash.next()?;
@@ -104,7 +91,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
         [Source::Mount, Source::Run].into_iter().find(|candidate| candidate.name().as_bytes() == source);
     let options = String::from_utf8_lossy(after_dash.next()?).into_owned();
     let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-    Some(Mount { point, file_system_type, source, user })
+    Some(Mount { point, file_system_type, source, user, device })
 }
 
 /// The kernel writes space, tab, newline and backslash as `\` and three octal digits.
@@ -137,6 +124,7 @@ mod tests {
         assert_eq!(mount.point, Path::new("/home/ann/my venv/lib/python3.11/site-packages"));
         assert!(mount.is_ours());
         assert_eq!((mount.source, mount.user), (Some(Source::Mount), Some(1000)));
+        assert_eq!(mount.device, "0:61");
     }
 
     #[test]

@@ -123,6 +123,11 @@ fn resolve(python: &Path) -> Result<PathBuf> {
             python.display(),
             target.display()
         )),
+        _ if error.kind() == io::ErrorKind::PermissionDenied => {
+            Error::new("the interpreter cannot be reached")
+                .because(error)
+                .with_help("this user needs permission to enter its directories")
+        }
         _ => Error::new("there is no interpreter").because(error),
     })
 }

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::interpreter::Scheme;
 use crate::error::{Error, Result};
+use crate::shell::quote;
 
 /// Where things are in one virtual environment.
 #[derive(Clone, Debug)]
@@ -20,20 +21,25 @@ impl Layout {
     /// The layout of the environment at `root`.
     ///
     /// # Errors
-    /// An environment whose pure and binary distributions go to different directories: one mount cannot be both.
+    /// An environment whose pure and binary distributions go to different directories: one mount cannot be both. A
+    /// site-packages that is reached through a link: the mount would be somewhere else.
     pub fn new(root: PathBuf, scheme: Scheme, python_version: (u32, u32)) -> Result<Self> {
         let purelib = root.join(&scheme.purelib);
-        if scheme.purelib != scheme.platlib {
-            let platlib = root.join(&scheme.platlib);
-            if fs_err::canonicalize(&purelib).ok() != fs_err::canonicalize(&platlib).ok() {
-                return Err(Error::new(format!(
-                    "{} has two package directories, {} and {}, and sitefs mounts one",
-                    root.display(),
-                    purelib.display(),
-                    platlib.display()
-                ))
-                .with_help(format!("ln -s lib {}", root.join("lib64").display())));
-            }
+        let platlib = root.join(&scheme.platlib);
+        if scheme.purelib != scheme.platlib && parent_of(&purelib)? != parent_of(&platlib)? {
+            return Err(Error::new(format!(
+                "{} has two package directories, {} and {}, and sitefs mounts one",
+                root.display(),
+                purelib.display(),
+                platlib.display()
+            ))
+            .with_help(format!("ln -s lib {}", quote(&root.join("lib64")))));
+        }
+        // Not by stat(2), which a mount there would have to answer.
+        let is_link = fs_err::read_link(&purelib).is_ok();
+        if is_link || parent_of(&purelib)? != purelib.parent().unwrap_or(&root) {
+            return Err(Error::new(format!("{} is reached through a link", purelib.display()))
+                .with_help("make it a directory of the environment: a mount must not appear anywhere else"));
         }
         Ok(Self { root, scheme, python_version })
     }
@@ -63,19 +69,26 @@ impl Layout {
     }
 }
 
+/// The directory that a path is in, without links. The path itself may be a mount that does not answer.
+fn parent_of(path: &Path) -> Result<PathBuf> {
+    Ok(fs_err::canonicalize(path.parent().unwrap_or(path))?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn layout() -> Layout {
         let site_packages = PathBuf::from("lib/python3.11/site-packages");
+        let root = fs_err::canonicalize(tempfile::tempdir().unwrap().keep()).unwrap();
+        fs_err::create_dir_all(root.join(&site_packages)).unwrap();
         let scheme = Scheme {
             purelib: site_packages.clone(),
             platlib: site_packages,
             scripts: "bin".into(),
             headers: "include/site/python3.11".into(),
         };
-        Layout::new("/venv".into(), scheme, (3, 11)).unwrap()
+        Layout::new(root, scheme, (3, 11)).unwrap()
     }
 
     #[test]

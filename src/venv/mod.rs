@@ -4,6 +4,7 @@ pub mod interpreter;
 mod layout;
 pub mod state;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,17 +19,26 @@ pub struct Venv {
     root: PathBuf,
 }
 
+/// The environment's directory, without links.
+///
+/// # Errors
+/// Nothing is there, or this user may not look.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    fs_err::canonicalize(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::new(format!("there is no {}", path.display())),
+        _ => error.into(),
+    })
+}
+
 impl Venv {
     /// Finds the environment at `path`.
     ///
     /// # Errors
     /// Nothing is there, or it is no virtual environment (PEP 405).
     pub fn open(path: &Path) -> Result<Self> {
-        let root = fs_err::canonicalize(path)
-            .context(|| format!("{} cannot be opened", path.display()))
-            .map_err(|error| {
-                error.with_help("give the directory of a virtual environment, or --python to create one")
-            })?;
+        let root = resolve(path).map_err(|error| {
+            error.with_help("give the directory of a virtual environment, or --python to create one")
+        })?;
         if root.join("pyvenv.cfg").is_file() {
             return Ok(Self { root });
         }
@@ -56,8 +66,15 @@ impl Venv {
         }
         let said =
             String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
-        let last = said.trim().lines().last().unwrap_or("it said nothing").to_owned();
-        Err(Error::new(format!("{python} -m venv {} ended with {}: {last}", path.display(), output.status)))
+        // A traceback says at its end what is wrong, all else at its beginning.
+        let mut lines = said.trim().lines();
+        let telling = if said.starts_with("Traceback") { lines.next_back() } else { lines.next() };
+        let telling = telling.unwrap_or("it said nothing");
+        Err(Error::new(format!(
+            "{python} -m venv {} ended with {}: {telling}",
+            path.display(),
+            output.status
+        )))
     }
 
     /// The directory: absolute, without links in it.

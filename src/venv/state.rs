@@ -1,25 +1,26 @@
 //! What sitefs keeps in `VENV/.sitefs/`: a lock, the record of the mount, the server's log.
 
-use std::fs::{File, TryLockError};
-use std::io::{self, Write};
+use std::fs::{File, Metadata, TryLockError};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fs_err::OpenOptions;
+use fs_err::os::unix::fs::OpenOptionsExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
+use crate::place::LinkMode;
 use crate::python::PackageName;
 
 /// The directory in an environment that is sitefs's own.
 pub const DIRECTORY: &str = ".sitefs";
 
-/// The lock that those `sitefs run` share that use an environment.
-const RUNS: &str = "runs";
-
 /// How long to wait for another sitefs that works on the same environment.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The directory `VENV/.sitefs/`.
 #[derive(Clone, Debug)]
@@ -32,9 +33,14 @@ pub struct State {
 pub struct MountRecord {
     /// The version of sitefs that mounted it.
     pub sitefs: String,
-    /// The server's process id.
+    /// How it is made.
+    pub link_mode: LinkMode,
+    /// Whether it is for `sitefs run`, and ends with the last that uses it.
+    #[serde(default)]
+    pub is_for_run: bool,
+    /// The server's process id; 0 where there is none.
     pub pid: u32,
-    /// When it was mounted, in seconds since 1970.
+    /// When it was mounted, in seconds since 1970; 0 while files are being made.
     pub since: u64,
     /// The mount point.
     pub site_packages: PathBuf,
@@ -77,79 +83,121 @@ impl State {
         Self { directory: root.join(DIRECTORY) }
     }
 
-    /// Takes the lock if it is free. The server holds it as long as it lives.
+    /// Takes the lock, and waits a while for a sitefs that is at work. The server holds it as long as it lives:
+    /// `is_mounted` tells that waiting is in vain.
+    ///
+    /// # Errors
+    /// The directory cannot be made or written; another process keeps the lock.
+    pub fn lock(&self, is_mounted: impl Fn() -> Result<()>) -> Result<StateLock> {
+        let started = Instant::now();
+        loop {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
+            }
+            is_mounted()?;
+            if started.elapsed() > PATIENCE {
+                return Err(self.held());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The error for a lock that another process keeps.
+    pub fn held(&self) -> Error {
+        let lock = self.directory.join(LOCK);
+        let error = Error::new(format!("another sitefs process holds {}", lock.display()));
+        match self.mount_record() {
+            Some(MountRecord { link_mode: LinkMode::Fuse, pid, .. }) => error.with_help(format!(
+                "process {pid} may still serve a mount that was detached, or is in another mount namespace; end it"
+            )),
+            _ => error.with_help("wait for it to end; `lslocks` names it"),
+        }
+    }
+
+    /// Takes the lock if it is free.
     ///
     /// # Errors
     /// The directory cannot be made or written.
     pub fn try_lock(&self) -> Result<Option<StateLock>> {
-        fs_err::create_dir_all(&self.directory).context(|| "the environment cannot be changed".to_owned())?;
-        let path = self.directory.join("lock");
-        let file =
-            fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?.into_file();
+        match fs_err::create_dir(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(
+                    Error::from(error).with_help("mounting needs an environment that this user may write")
+                );
+            }
+            _ => {}
+        }
+        self.check()?;
+        let path = self.directory.join(LOCK);
+        let file = no_links(OpenOptions::new().create(true).truncate(false).write(true)).open(&path);
+        let file = file
+            .map_err(|error| {
+                let help = "another user has mounted it before, or it is read-only: give it back with chown";
+                Error::from(error).with_help(help)
+            })?
+            .into_file();
         match file.try_lock() {
-            Ok(()) => Ok(Some(StateLock { file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
+            // Somebody may have removed the file while we waited: then it locks nothing any more.
+            Ok(()) if is_at(&file, &path) => Ok(Some(StateLock { file })),
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => {
                 Err(Error::new(format!("{} cannot be locked", path.display())).because(error))
             }
         }
     }
 
-    /// Waits a while for the lock.
-    ///
-    /// # Errors
-    /// As [`State::try_lock`], or another process keeps it.
-    pub fn lock(&self) -> Result<StateLock> {
-        let started = Instant::now();
-        loop {
-            if let Some(lock) = self.try_lock()? {
-                return Ok(lock);
-            }
-            if started.elapsed() > PATIENCE {
-                let path = self.directory.join("lock");
-                return Err(Error::new(format!("another sitefs process holds {}", path.display()))
-                    .with_help("wait for it to end; `fuser -v` or `lslocks` names it"));
-            }
-            std::thread::sleep(Duration::from_millis(5));
+    /// Whether some process holds the lock: a server lives, or a command is at work. Nothing is made.
+    pub fn is_locked(&self) -> bool {
+        match no_links(OpenOptions::new().read(true)).open(self.directory.join(LOCK)) {
+            Ok(file) => matches!(file.into_file().try_lock_shared(), Err(TryLockError::WouldBlock)),
+            Err(error) => !is_absent(&error),
         }
     }
 
-    /// Whether some process holds the lock, or runs in the environment: a server lives, or a command is at work.
-    pub fn is_locked(&self) -> bool {
-        self.directory.is_dir()
-            && self.try_lock().is_ok_and(|lock| lock.is_none_or(|lock| self.has_runs(&lock)))
-    }
-
-    /// Joins those `sitefs run` that use the environment at the same time; they are told by a shared lock, which the
-    /// server of each holds as long as it lives. Who looks or joins has the right to the environment at that moment.
+    /// Joins those `sitefs run` that use the environment at the same time, told by a lock that they share. Who joins, or
+    /// asks for them, has the right to the environment at that moment.
     ///
     /// # Errors
     /// The directory cannot be written.
     pub fn join_runs(&self, _right: &StateLock) -> Result<StateLock> {
-        let file = self.runs()?;
-        file.lock_shared().context(|| format!("{} cannot be locked", self.directory.join(RUNS).display()))?;
+        self.check()?;
+        let path = self.directory.join(RUNS);
+        let options = &mut OpenOptions::new();
+        let file = no_links(options.create(true).truncate(false).write(true)).open(&path)?.into_file();
+        file.lock_shared().context(|| format!("{} cannot be locked", path.display()))?;
         Ok(StateLock { file })
     }
 
     /// Whether some `sitefs run` uses the environment.
     pub fn has_runs(&self, _right: &StateLock) -> bool {
-        self.runs().is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        self.is_runs_locked()
     }
 
-    /// The same, for who does not have the right to the environment; false where another process has it just now.
+    /// The same, without the right to the environment. Nothing is made; false where a command is at work.
     pub fn is_running(&self) -> bool {
-        self.directory.is_dir()
-            && self.try_lock().is_ok_and(|lock| lock.is_some_and(|lock| self.has_runs(&lock)))
+        let Ok(lock) = no_links(OpenOptions::new().read(true)).open(self.directory.join(LOCK)) else {
+            return false;
+        };
+        let lock = lock.into_file();
+        // Meanwhile nobody has the right to the environment, who could take this for another run.
+        lock.try_lock_shared().is_ok() && self.is_runs_locked()
     }
 
-    fn runs(&self) -> Result<File> {
-        let path = self.directory.join(RUNS);
-        Ok(fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_file())
+    /// Others who ask at the same moment hold it no longer than that.
+    fn is_runs_locked(&self) -> bool {
+        let Ok(runs) = no_links(OpenOptions::new().read(true)).open(self.directory.join(RUNS)) else {
+            return false;
+        };
+        let runs = runs.into_file();
+        (0..5).all(|attempt| {
+            std::thread::sleep(Duration::from_millis(attempt));
+            matches!(runs.try_lock(), Err(TryLockError::WouldBlock))
+        })
     }
 
     /// What is, or was last, mounted; nothing where it was never, or where the record cannot be read.
     pub fn mount_record(&self) -> Option<MountRecord> {
-        self.load("mount.json")
+        self.load("mount.json").ok().flatten()
     }
 
     /// Writes down what is mounted.
@@ -160,7 +208,16 @@ impl State {
         self.save("mount.json", record)
     }
 
-    /// The server's log.
+    /// The server's log, open for writing at its end: those of several `sitefs run` share it.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn open_log(&self) -> Result<File> {
+        let mut options = OpenOptions::new();
+        Ok(no_links(options.create(true).append(true)).open(self.log())?.into_file())
+    }
+
+    /// The path of the server's log.
     pub fn log(&self) -> PathBuf {
         self.directory.join("server.log")
     }
@@ -170,20 +227,48 @@ impl State {
         self.directory.join("staging")
     }
 
-    /// Removes the whole state of an environment that was never mounted.
+    /// Whether there is any state.
+    pub fn is_there(&self) -> bool {
+        self.directory.is_dir()
+    }
+
+    /// Whether a file of the state is there.
+    pub fn has(&self, name: &str) -> bool {
+        fs_err::symlink_metadata(self.directory.join(name)).is_ok()
+    }
+
+    /// Removes the whole state of an environment that was never mounted. Only for who holds the lock.
     ///
     /// # Errors
     /// The directory cannot be removed.
-    pub fn remove_if_unused(&self) -> Result<()> {
-        if self.mount_record().is_none() && self.directory.is_dir() {
+    pub fn remove_if_unused(&self, _lock: &StateLock) -> Result<()> {
+        let entries = fs_err::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>()?;
+        if entries
+            .iter()
+            .all(|entry| [LOCK, RUNS, "server.log"].iter().any(|name| entry.file_name() == *name))
+        {
             fs_err::remove_dir_all(&self.directory)?;
         }
         Ok(())
     }
 
-    /// Reads a file of the state; nothing where it is missing or not what it should be.
-    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_slice(&fs_err::read(self.directory.join(name)).ok()?).ok()
+    /// Reads a file of the state; nothing where it is missing.
+    ///
+    /// # Errors
+    /// It is there, and cannot be read or is not what it should be.
+    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = self.directory.join(name);
+        let mut text = Vec::new();
+        match no_links(OpenOptions::new().read(true)).open(&path) {
+            Ok(mut file) => file.read_to_end(&mut text)?,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| {
+            Error::new(format!("{} is damaged", path.display()))
+                .because(error)
+                .with_help("remove it; the files in the environment that it names are then yours to remove")
+        })
     }
 
     /// Writes a file of the state: it is the old one or the new one, never half.
@@ -191,10 +276,12 @@ impl State {
     /// # Errors
     /// The directory cannot be written.
     pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        self.check()?;
         let path = self.directory.join(name);
         let unfinished = path.with_extension("tmp");
+        self.remove_file(&unfinished)?;
         let text = serde_json::to_vec(value).context(|| format!("{} cannot be written", path.display()))?;
-        fs_err::File::create(&unfinished)?.write_all(&text)?;
+        no_links(OpenOptions::new().create_new(true).write(true)).open(&unfinished)?.write_all(&text)?;
         Ok(fs_err::rename(&unfinished, &path)?)
     }
 
@@ -203,11 +290,43 @@ impl State {
     /// # Errors
     /// The directory cannot be written.
     pub fn remove(&self, name: &str) -> Result<()> {
-        match fs_err::remove_file(self.directory.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        self.remove_file(&self.directory.join(name))
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        match fs_err::remove_file(path) {
+            Err(error) if !is_absent(&error) => Err(error.into()),
             _ => Ok(()),
         }
     }
+
+    /// The environment may belong to somebody else: what is kept in it must not lead anywhere else.
+    fn check(&self) -> Result<()> {
+        if fs_err::symlink_metadata(&self.directory)?.is_dir() {
+            return Ok(());
+        }
+        Err(Error::new(format!("{} is not a directory", self.directory.display())).with_help("remove it"))
+    }
+}
+
+/// The lock file.
+const LOCK: &str = "lock";
+
+/// The lock that those `sitefs run` share that use an environment.
+const RUNS: &str = "runs";
+
+fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(libc::O_NOFOLLOW)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let (ours, there) = (file.metadata().map(identity), fs_err::symlink_metadata(path).map(identity));
+    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
@@ -230,14 +349,14 @@ mod tests {
     fn several_runs_share_an_environment_and_are_seen() {
         let directory = tempfile::tempdir().unwrap();
         let state = State::of(directory.path());
-        let lock = state.lock().unwrap();
-        assert!(!state.has_runs(&lock));
-        let runs = [state.join_runs(&lock).unwrap(), state.join_runs(&lock).unwrap()];
-        assert!(state.has_runs(&lock));
-        drop(lock);
-        assert!(state.is_locked());
+        let right = state.try_lock().unwrap().unwrap();
+        assert!(!state.has_runs(&right));
+        let runs = [state.join_runs(&right).unwrap(), state.join_runs(&right).unwrap()];
+        assert!(state.has_runs(&right));
+        drop(right);
+        assert!(state.is_running());
         drop(runs);
-        assert!(!state.is_locked());
+        assert!(!state.is_running());
     }
 
     #[test]

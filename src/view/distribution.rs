@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::generated::layer_prefixes;
 use crate::cache::Archive;
 use crate::error::Result;
-use crate::outside::Placement;
+use crate::place::Placement;
 use crate::python::PackageName;
 use crate::sys::directory;
 use crate::venv::Layout;
@@ -47,13 +47,15 @@ impl Distribution {
     }
 }
 
-/// The names of the distributions that are installed in the environment's own site-packages.
+/// The names of the distributions that are installed in the environment's own site-packages, by those of its entries that
+/// count.
 ///
 /// # Errors
 /// The directory cannot be listed.
-pub fn installed(upper: impl AsFd) -> Result<Vec<PackageName>> {
+pub fn installed(upper: impl AsFd, counts: impl Fn(&OsStr) -> bool) -> Result<Vec<PackageName>> {
     let entries = directory::list(upper, Path::new(".")).map_err(std::io::Error::from)?;
-    Ok(entries.iter().filter_map(|entry| installed_name(&entry.name)).collect())
+    let counted = entries.iter().filter(|entry| counts(&entry.name));
+    Ok(counted.filter_map(|entry| installed_name(&entry.name)).collect())
 }
 
 /// `name-version.dist-info`, or the older `name-version-py3.11.egg-info`.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Distribution;
 use crate::error::{Context, Result};
-use crate::outside::Content;
+use crate::place::Content;
 use crate::python::{RecordEntry, record};
 use crate::venv::Layout;
 
@@ -63,8 +63,8 @@ impl Distribution {
             .collect();
         entries.extend(self.placements.iter().filter_map(|placement| {
             match (&placement.source, &placement.content) {
-                (None, Content::Script(text)) => {
-                    Some(RecordEntry::of(layout.in_record(&placement.path), text))
+                (None, Content::Bytes { bytes, .. }) => {
+                    Some(RecordEntry::of(layout.in_record(&placement.path), bytes))
                 }
                 _ => None,
             }
@@ -80,7 +80,7 @@ impl Distribution {
             .filter_map(|placement| {
                 let path = layout.in_record(&placement.path);
                 let entry = match &placement.content {
-                    Content::Script(text) => RecordEntry::of(path, text),
+                    Content::Bytes { bytes, .. } => RecordEntry::of(path, bytes),
                     _ => RecordEntry { path, hash: None, size: None },
                 };
                 Some((placement.source.as_deref()?, entry))

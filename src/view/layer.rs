@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatVfs, fstatvfs, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use crate::sys::beneath;
 use crate::sys::directory::{self, Entry};
 
 /// A layer's place in the order of the view: a higher one hides a lower one.
@@ -55,7 +56,7 @@ impl Layer {
     pub fn list(&self, relative: &Path) -> Result<Vec<Entry>, Errno> {
         match &self.top_level {
             Some(entries) if relative.as_os_str().is_empty() => Ok(entries.clone()),
-            _ => directory::list(self.base(), &self.below_base(relative)),
+            _ => self.reach(relative, |directory, name| directory::list(directory, name)),
         }
     }
 
@@ -64,7 +65,7 @@ impl Layer {
     /// # Errors
     /// What stat(2) says.
     pub fn stat(&self, relative: &Path) -> Result<Stat, Errno> {
-        statat(self.base(), self.below_base(relative), AtFlags::SYMLINK_NOFOLLOW)
+        self.reach(relative, |directory, name| statat(directory, name, AtFlags::SYMLINK_NOFOLLOW))
     }
 
     /// A link's target.
@@ -72,7 +73,7 @@ impl Layer {
     /// # Errors
     /// What readlink(2) says.
     pub fn read_link(&self, relative: &Path) -> Result<OsString, Errno> {
-        let target = readlinkat(self.base(), self.below_base(relative), Vec::new())?;
+        let target = self.reach(relative, |directory, name| readlinkat(directory, name, Vec::new()))?;
         Ok(OsString::from_vec(target.into_bytes()))
     }
 
@@ -82,7 +83,7 @@ impl Layer {
     /// What open(2) and pread(2) say.
     pub fn read(&self, relative: &Path, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(self.base(), self.below_base(relative), flags, Mode::empty())?;
+        let file = self.reach(relative, |directory, name| openat(directory, name, flags, Mode::empty()))?;
         let mut data = vec![0; size];
         let mut filled = 0;
         while let Some(space) = data.get_mut(filled..).filter(|space| !space.is_empty()) {
@@ -102,13 +103,10 @@ impl Layer {
     /// # Errors
     /// What fstatvfs(2) says.
     pub fn space(&self) -> Result<StatVfs, Errno> {
-        let directory = openat(
-            self.base(),
-            self.below_base(Path::new("")),
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        fstatvfs(&directory)
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let root =
+            self.reach(Path::new(""), |directory, name| openat(directory, name, flags, Mode::empty()))?;
+        fstatvfs(&root)
     }
 
     /// What relative paths start from.
@@ -116,8 +114,19 @@ impl Layer {
         self.directory.as_ref().map_or(CWD, AsFd::as_fd)
     }
 
-    fn below_base(&self, relative: &Path) -> PathBuf {
-        let path = self.path(relative);
-        if path.as_os_str().is_empty() { PathBuf::from(".") } else { path }
+    /// Does something with an entry. The environment's owner can change what lies below an open directory at any moment:
+    /// no link leads out of it.
+    fn reach<T>(
+        &self,
+        relative: &Path,
+        act: impl FnOnce(BorrowedFd, &Path) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match &self.directory {
+            None => act(CWD, &self.path(relative)),
+            Some(directory) => {
+                let place = beneath::place(directory.as_fd(), relative)?;
+                act(place.directory.as_fd(), place.name)
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ mod generated;
 mod layer;
 mod merge;
 mod nodes;
+mod walk;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -22,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::RwLock;
 use rustix::fs::{FileType, Stat, StatVfs};
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 pub use clash::{Clash, clashes};
 pub use distribution::{Distribution, installed};
@@ -30,6 +32,7 @@ pub use layer::{Layer, LayerId};
 use merge::{Merged, merge};
 pub use nodes::NodeId;
 use nodes::{Child, Node, Nodes, Origin};
+pub use walk::{Leaf, LeafContent};
 
 use crate::error::Result;
 use crate::venv::Layout;
@@ -74,6 +77,8 @@ pub struct View {
     distributions: Vec<Distribution>,
     layers: Vec<Layer>,
     upper: LayerId,
+    /// The distribution of each layer but the upper, by its number.
+    owners: Vec<usize>,
     /// The dist-info directories by name, to know where generated files belong.
     dist_infos: HashMap<OsString, usize>,
     layout: Layout,
@@ -83,16 +88,20 @@ pub struct View {
 }
 
 impl View {
-    /// The view of these distributions, lowest first, beneath the environment's own site-packages.
+    /// The view of these distributions, lowest first, beneath the environment's own site-packages, or without it.
     ///
     /// # Errors
     /// The upper cannot be looked at.
-    pub fn new(distributions: Vec<Distribution>, upper: OwnedFd, layout: Layout) -> Result<Self> {
-        let owner =
-            rustix::fs::fstat(&upper).map(|stat| (stat.st_uid, stat.st_gid)).map_err(std::io::Error::from)?;
-        let mut layers = Vec::new();
-        for distribution in &distributions {
+    pub fn new(distributions: Vec<Distribution>, upper: Option<OwnedFd>, layout: Layout) -> Result<Self> {
+        let owner = match &upper {
+            Some(upper) => rustix::fs::fstat(upper).map(|stat| (stat.st_uid, stat.st_gid)),
+            None => Ok((geteuid().as_raw(), getegid().as_raw())),
+        }
+        .map_err(std::io::Error::from)?;
+        let (mut layers, mut owners) = (Vec::new(), Vec::new());
+        for (index, distribution) in distributions.iter().enumerate() {
             let archive = &distribution.archive;
+            owners.extend(distribution.layers.iter().map(|_| index));
             layers.extend(distribution.layers.iter().map(|layer| {
                 if *layer == archive.root {
                     Layer::listed(layer.clone(), archive.top_level.clone())
@@ -102,7 +111,7 @@ impl View {
             }));
         }
         let upper_id = LayerId(u32::try_from(layers.len()).unwrap_or(u32::MAX));
-        layers.push(Layer::below(upper));
+        layers.push(upper.map_or_else(|| Layer::listed(PathBuf::new(), Vec::new()), Layer::below));
         let all = (0..=upper_id.0).map(LayerId).collect();
         let dist_infos = distributions
             .iter()
@@ -114,6 +123,7 @@ impl View {
             distributions,
             layers,
             upper: upper_id,
+            owners,
             dist_infos,
             layout,
             nodes,
@@ -224,16 +234,16 @@ impl View {
     fn expand(&self, directory: NodeId) -> Result<(), Failure> {
         let (layers, path) = {
             let nodes = self.nodes.read();
-            let path = nodes.path(directory);
+            let path = || nodes.path(directory);
             match nodes.get(directory) {
                 Some(Node { origin: nodes::Stored::Directory { children: Some(_), .. }, .. }) => {
                     return Ok(());
                 }
                 Some(Node { origin: nodes::Stored::Directory { layers, children: None }, .. }) => {
-                    (layers.clone(), path)
+                    (layers.clone(), path())
                 }
-                Some(_) => return Err(Failure::new(Errno::NOTDIR, &path)),
-                None => return Err(Failure::new(Errno::NOENT, &path)),
+                Some(_) => return Err(Failure::new(Errno::NOTDIR, &path())),
+                None => return Err(Failure::new(Errno::NOENT, &path())),
             }
         };
         let children = self.merged(&layers, &path)?;
@@ -245,8 +255,7 @@ impl View {
         let mut listings = Vec::with_capacity(layers.len());
         for &id in layers {
             let layer = self.layer(id)?;
-            // A directory that was there and is gone is a broken cache, not an absent name: an empty answer would
-            // import as an empty namespace package.
+            // A directory that was there and is gone is a broken cache, not an absent name.
             let mut listing = layer.list(path).map_err(|errno| Failure {
                 errno: Errno::IO,
                 reason: format!("{} cannot be listed any more: {errno}", layer.path(path).display()),

@@ -7,8 +7,11 @@
 #![allow(dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io::Write;
+
 mod cache;
 mod command;
+mod disk;
 mod run;
 mod sitefs;
 mod tree;
@@ -17,6 +20,7 @@ mod wheel;
 
 pub use cache::{Corpus, Uv, pip};
 pub use command::{Outcome, as_nobody, clean_command, nobody_can_run};
+pub use disk::Disk;
 pub use run::{Running, kill, processes_in, run_arguments, server, sitefs_below};
 pub use sitefs::{mounts_below, servers_below, wait_until};
 pub use tree::{Entry, Kind, Tree, assert_same, exact_tree, tree};
@@ -55,6 +59,11 @@ pub fn skip(reason: &str) -> bool {
         std::env::var_os("SITEFS_REQUIRE_FUSE").is_none_or(|value| value != "1"),
         "SITEFS_REQUIRE_FUSE=1, and this test cannot run: {reason}"
     );
-    eprintln!("\n*** SKIPPED: {reason} ***\n");
+    // Not by eprintln: test runners keep that to themselves when a test passes. `make test` tells the file at its end.
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {reason} ***");
+    let notes = concat!(env!("CARGO_MANIFEST_DIR"), "/target/skipped.txt");
+    if let Ok(mut notes) = fs_err::OpenOptions::new().create(true).append(true).open(notes) {
+        let _ = writeln!(notes, "{reason}");
+    }
     false
 }

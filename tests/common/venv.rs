@@ -36,6 +36,11 @@ impl Sandbox {
         Self::at("venv", &python(), false)
     }
 
+    /// A sandbox that lies below this folder, such as one of a [`Disk`](super::Disk).
+    pub fn below(folder: &Path) -> Self {
+        Self::in_folder(folder, "venv", &python(), false)
+    }
+
     /// A sandbox where mounts work; none, said loudly, if FUSE does not.
     pub fn with_fuse() -> Option<Self> {
         super::fuse().then(Self::new)
@@ -63,7 +68,11 @@ impl Sandbox {
     }
 
     fn at(venv: &str, python: &Path, is_for_nobody: bool) -> Self {
-        let folder = tempfile::Builder::new().prefix("sitefs-test-").tempdir().unwrap();
+        Self::in_folder(&std::env::temp_dir(), venv, python, is_for_nobody)
+    }
+
+    fn in_folder(folder: &Path, venv: &str, python: &Path, is_for_nobody: bool) -> Self {
+        let folder = tempfile::Builder::new().prefix("sitefs-test-").tempdir_in(folder).unwrap();
         // Where nobody's commands run, or another user looks in, everybody must get through.
         fs_err::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let root = fs_err::canonicalize(folder.path()).unwrap();

@@ -11,17 +11,19 @@ use rustix::process::{Pid, geteuid, getpid};
 
 use self::program::Program;
 use self::supervisor::{Supervisor, Unmounting};
-use super::mount::{Plan, open_or_create, refuse_if_mounted};
-use crate::cli::{MountOptions, RunCommand};
+use super::mount::open_or_create;
+use super::work::Work;
+use crate::cli::RunCommand;
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place};
-use crate::outside;
+use crate::place::{self, Difficulty, LinkMode};
+use crate::shell::quote;
 use crate::sys::children;
-use crate::sys::mounts::{self, Mount, Source};
+use crate::sys::mounts::{self, Source};
 use crate::sys::signals::Signals;
+use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, StateLock};
-use crate::venv::{Layout, Venv};
-use crate::view::installed;
+use crate::view::{Distribution, installed};
 
 /// Signals are held from the start: one that comes while it mounts goes to the command, and none ends this process
 /// before it has cleaned up.
@@ -33,20 +35,9 @@ pub(super) fn run(command: &RunCommand) -> Result<ExitCode> {
     if result.is_err() && is_new {
         fs_err::remove_dir_all(venv.root())?;
     }
-    let Started { child, unmounting, shared } = result?;
+    let (child, unmounting) = result?;
     let supervisor = Supervisor { signals: &signals, verbosity: command.options.verbosity };
-    let code = supervisor.stay_with(child, unmounting)?;
-    drop(shared);
-    Ok(ExitCode::from(code))
-}
-
-/// A command that runs.
-struct Started {
-    child: Pid,
-    /// What is to be undone; nothing where the mount is not this run's.
-    unmounting: Option<Unmounting>,
-    /// What keeps the mount of another run.
-    shared: Option<StateLock>,
+    Ok(ExitCode::from(supervisor.stay_with(child, unmounting)?))
 }
 
 fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
@@ -62,127 +53,212 @@ fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
         .with_help("give it with --venv; --python creates it"))
 }
 
-/// Makes the environment complete, and starts the command in it. What is mounted here already is used as it is.
-fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<Started> {
-    let plan = Plan::make(venv, command.cache.as_deref(), &command.options, |_, _| Ok(()))?;
-    let program = Program::new(&plan.layout, &command.command, signals);
-    // Its server holds the lock as long as it lives.
-    if mounted(&plan)?.is_some_and(|mount| mount.source == Some(Source::Mount)) {
-        refuse_if_mounted_differently(&plan)?;
-        return Ok(Started { child: program.start()?, unmounting: None, shared: None });
+/// Makes the environment complete, and starts the command in it. What `mount` has made complete is used as it is, and is not
+/// undone.
+fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<(Pid, Option<Unmounting>)> {
+    let mut work = Work::plan(venv, command.cache.as_deref(), &command.options, true)?;
+    let program = Program::new(&work.layout, &command.command, signals);
+    if let Some(record) = made_by_mount(&work)? {
+        refuse_if_made_differently(&work, &record, command)?;
+        return Ok((program.start()?, None));
     }
-    let (layout, state) = (plan.layout.clone(), plan.state.clone());
-    let right = state.lock()?;
-    if mounted(&plan)?.is_some() {
-        refuse_if_mounted_differently(&plan)?;
-        let shared = Some(state.join_runs(&right)?);
-        return Ok(Started { child: program.start()?, unmounting: None, shared });
+    let result = work.in_turn(|work, mode| Run { work, mode, program: &program, command }.start());
+    if let (Err(_), Some(right)) = (&result, work.state.try_lock()?)
+        && !work.state.has_runs(&right)
+    {
+        work.state.remove_if_unused(&right)?;
     }
-    let result = mount_and_start(plan, &right, &program, command);
-    if result.is_err() && !state.has_runs(&right) {
-        outside::undo(&layout.root, &state)?;
-        state.remove_if_unused()?;
-    }
-    let (child, unmounting) = result?;
-    Ok(Started { child, unmounting: Some(unmounting), shared: None })
+    result.map(|(child, unmounting)| (child, Some(unmounting)))
 }
 
-fn mount_and_start(
-    plan: Plan,
-    right: &StateLock,
-    program: &Program,
-    command: &RunCommand,
-) -> Result<(Pid, Unmounting)> {
-    let options = &command.options;
-    let (layout, state) = (plan.layout.clone(), plan.state.clone());
-    let is_first = !state.has_runs(right);
-    let prepared = plan.prepare(is_first, options)?;
-    if !is_first {
-        refuse_if_different(prepared.record(), state.mount_record(), &layout)?;
+/// What `mount` has made: mounted, with a server that holds the lock as long as it lives; or real.
+fn made_by_mount(work: &Work) -> Result<Option<MountRecord>> {
+    let record = work.state.mount_record().filter(|record| !record.is_for_run && record.since != 0);
+    let is_made = match mounts::at(&work.layout.site_packages())? {
+        Some(mount) => mount.source == Some(Source::Mount) && work.state.is_locked() && answers(&mount.point),
+        None => {
+            let is_real = record.as_ref().is_some_and(|record| record.link_mode != LinkMode::Fuse);
+            is_real && place::exists(&work.state)
+        }
+    };
+    Ok(record.filter(|_| is_made))
+}
+
+/// Whether the server of a mount lives. The command would wait for its answer, too.
+fn answers(point: &Path) -> bool {
+    rustix::fs::statfs(point).is_ok()
+}
+
+fn refuse_if_made_differently(work: &Work, made: &MountRecord, command: &RunCommand) -> Result<()> {
+    let venv = work.layout.root.display();
+    let help = format!("sitefs unmount {}", quote(&work.layout.root));
+    if command.options.link_mode()?.one().is_some_and(|mode| mode != made.link_mode) {
+        let error = Error::new(format!("{venv} is mounted already, with link mode {}", made.link_mode));
+        return Err(error.with_help(help));
     }
-    let lock = state.join_runs(right)?;
-    let point = layout.site_packages();
-    let waiting = if wants_namespace(command) {
-        fuse::mount_privately(&point, prepared.allow_other(), || program.become_it())
-            .inspect_err(|error| options.verbosity.detail(format!("mounting where others see it: {error}")))
-            .ok()
-    } else {
-        None
+    if is_what_is_wanted(work, made)? {
+        return Ok(());
+    }
+    Err(Error::new(format!("{venv} is mounted already, with other distributions")).with_help(help))
+}
+
+/// Whether what is there has all that the locks ask for, save what the environment's own distributions hide, and no more.
+fn is_what_is_wanted(work: &Work, made: &MountRecord) -> Result<bool> {
+    let wanted = work.record(&work.all_distributions(made.link_mode)?, made.link_mode)?.distributions;
+    let made = &made.distributions;
+    let seen = installed(fs_err::File::open(work.layout.site_packages())?, |_| true)?;
+    let is_private = |one: &MountedDistribution| {
+        seen.contains(&one.name) && !made.iter().any(|other| other.name == one.name)
     };
-    let (waiting, place) = match waiting {
-        Some((waiting, device)) => (Some(waiting), Place::Elsewhere(device)),
-        None => (None, Place::HereForRun),
-    };
-    let is_here = waiting.is_none();
-    let record = fuse::start_in_background(prepared.server(lock, place))?;
-    tell(&record, is_here, options);
-    let unmounting = Unmounting {
-        server: i32::try_from(record.pid).ok().and_then(Pid::from_raw),
-        point: is_here.then_some(point),
-        root: layout.root,
-        state,
-    };
-    let child = match waiting {
-        Some(waiting) => waiting.go(),
-        None => program.start(),
-    };
-    match child {
-        Ok(child) => Ok((child, unmounting)),
-        Err(error) => {
-            unmounting.ask();
-            Err(error)
+    Ok(made.iter().all(|one| wanted.contains(one))
+        && wanted.iter().all(|one| made.contains(one) || is_private(one)))
+}
+
+/// One try, with one link mode.
+struct Run<'a, 'b> {
+    work: &'a mut Work<'b>,
+    mode: LinkMode,
+    program: &'a Program<'a>,
+    command: &'a RunCommand,
+}
+
+impl Run<'_, '_> {
+    fn start(self) -> Result<(Pid, Unmounting), Difficulty> {
+        if self.mode == LinkMode::Fuse {
+            fuse::check_device().map_err(Difficulty::Unsupported)?;
+        }
+        let right = self.work.state.lock(|| Ok(()))?;
+        if self.is_mounted_by_another()? {
+            return self.share(&right);
+        }
+        self.work.clear_dead_mount()?;
+        if self.work.state.has_runs(&right) {
+            return self.make_beside(&right);
+        }
+        let distributions = self.work.distributions(self.mode)?;
+        let shared = self.work.state.join_runs(&right)?;
+        let made = self.make(distributions, true, shared);
+        if made.is_err() && !self.work.state.has_runs(&right) {
+            place::undo(&self.work.layout.root, &self.work.state)?;
+        }
+        made
+    }
+
+    /// A mount of another run that is seen here, and lives.
+    fn is_mounted_by_another(&self) -> Result<bool> {
+        let point = self.work.layout.site_packages();
+        Ok(mounts::at(&point)?.is_some_and(|mount| mount.source == Some(Source::Run)) && answers(&point))
+    }
+
+    /// Uses the mount of another run, and keeps it until the command ends.
+    fn share(self, right: &StateLock) -> Result<(Pid, Unmounting), Difficulty> {
+        self.refuse_if_run_differently(|record| is_what_is_wanted(self.work, record))?;
+        let shared = self.work.state.join_runs(right)?;
+        Ok((self.program.start()?, self.unmounting(None, true, Some(shared))))
+    }
+
+    /// Mounts for itself, or uses real files, beside others whose mounts are not seen here.
+    fn make_beside(self, right: &StateLock) -> Result<(Pid, Unmounting), Difficulty> {
+        let distributions = self.work.distributions(self.mode)?;
+        let wanted = self.work.record(&distributions, self.mode)?.distributions;
+        self.refuse_if_run_differently(|record| Ok(record.distributions == wanted))?;
+        let shared = self.work.state.join_runs(right)?;
+        self.make(distributions, false, shared)
+    }
+
+    /// What is outside site-packages is there once, for all that run in the environment at the same time.
+    fn refuse_if_run_differently(
+        &self,
+        is_wanted: impl FnOnce(&MountRecord) -> Result<bool>,
+    ) -> Result<(), Difficulty> {
+        let venv = self.work.layout.root.display();
+        let error = |how: String| {
+            Error::new(format!("another `sitefs run` uses {venv} with {how}"))
+                .with_help("wait for it, or use another environment")
+        };
+        match self.work.state.mount_record() {
+            Some(record) if record.link_mode != self.mode => {
+                Err(Difficulty::Unsupported(error(format!("link mode {}", record.link_mode))))
+            }
+            Some(record) if is_wanted(&record)? => Ok(()),
+            _ => Err(error("other distributions".to_owned()).into()),
         }
     }
-}
 
-/// The mount namespace of a container is private already, and there `docker exec` shall see what process 1 sees, if that
-/// may mount in it.
-fn wants_namespace(command: &RunCommand) -> bool {
-    let is_root_of_container = getpid().is_init() && geteuid().is_root();
-    !command.no_namespace && !is_root_of_container
-}
-
-fn tell(record: &MountRecord, is_here: bool, options: &MountOptions) {
-    options.verbosity.detail(format!(
-        "mounted {} distributions {} (fuse, from {})",
-        record.distributions.len(),
-        if is_here { "where others see them" } else { "in a mount namespace of the command's own" },
-        record.cache.display()
-    ));
-}
-
-/// What sitefs has mounted, if it answers. A mount of others is refused.
-fn mounted(plan: &Plan) -> Result<Option<Mount>> {
-    let mount = mounts::at(&plan.layout.site_packages())?;
-    if mount.as_ref().is_some_and(|mount| !mount.is_ours()) {
-        refuse_if_mounted(&plan.layout, &plan.state)?;
+    fn make(
+        &self,
+        distributions: Vec<Distribution>,
+        is_first: bool,
+        shared: StateLock,
+    ) -> Result<(Pid, Unmounting), Difficulty> {
+        if self.mode == LinkMode::Fuse {
+            return self.mount(distributions, is_first, shared);
+        }
+        if is_first {
+            self.tell(&self.work.link(distributions, self.mode)?, "where others see them");
+        }
+        Ok((self.program.start()?, self.unmounting(None, false, Some(shared))))
     }
-    Ok(mount.filter(|mount| mount.is_ours() && !mount.is_dead()))
-}
 
-fn refuse_if_mounted_differently(plan: &Plan) -> Result<()> {
-    let wanted = plan.record()?.distributions;
-    let mounted = plan.state.mount_record().map(|record| record.distributions).unwrap_or_default();
-    let seen = installed(&fs_err::File::open(plan.layout.site_packages())?)?;
-    let is_private = |one: &MountedDistribution| {
-        seen.contains(&one.name) && !mounted.iter().any(|other| other.name == one.name)
-    };
-    if mounted.iter().all(|one| wanted.contains(one))
-        && wanted.iter().all(|one| mounted.contains(one) || is_private(one))
-    {
-        return Ok(());
+    fn mount(
+        &self,
+        distributions: Vec<Distribution>,
+        is_first: bool,
+        shared: StateLock,
+    ) -> Result<(Pid, Unmounting), Difficulty> {
+        let mut server = self.work.server(distributions, is_first, shared, Place::HereForRun)?;
+        let private = self.wants_namespace().then(|| {
+            let point = self.work.layout.site_packages();
+            fuse::mount_privately(&point, self.work.allow_other(), || self.program.become_it())
+        });
+        let waiting = match private {
+            Some(Ok((waiting, device))) => {
+                server.place = Place::Elsewhere(device);
+                Some(waiting)
+            }
+            Some(Err(error)) => {
+                self.command.options.verbosity.detail(format!("mounting where others see it: {error}"));
+                None
+            }
+            None => None,
+        };
+        let record = fuse::start_in_background(server).map_err(Difficulty::Unsupported)?;
+        let is_here = waiting.is_none();
+        self.tell(
+            &record,
+            if is_here { "where others see them" } else { "in a mount namespace of the command's own" },
+        );
+        let unmounting =
+            self.unmounting(i32::try_from(record.pid).ok().and_then(Pid::from_raw), is_here, None);
+        match waiting.map_or_else(|| self.program.start(), fuse::Waiting::go) {
+            Ok(child) => Ok((child, unmounting)),
+            Err(error) => {
+                unmounting.ask();
+                Err(error.into())
+            }
+        }
     }
-    let venv = plan.layout.root.display();
-    Err(Error::new(format!("{venv} is mounted already, with other distributions"))
-        .with_help(format!("sitefs unmount {venv}")))
-}
 
-/// What is outside site-packages is there once, for all that run in the environment at the same time.
-fn refuse_if_different(wanted: &MountRecord, running: Option<MountRecord>, layout: &Layout) -> Result<()> {
-    if running.is_some_and(|running| running.distributions == wanted.distributions) {
-        return Ok(());
+    /// The mount namespace of a container is private already, and there `docker exec` shall see what process 1 sees, if
+    /// that may mount in it.
+    fn wants_namespace(&self) -> bool {
+        let is_root_of_container = getpid().is_init() && geteuid().is_root();
+        !self.command.no_namespace && !is_root_of_container
     }
-    let venv = layout.root.display();
-    Err(Error::new(format!("another `sitefs run` uses {venv} with other distributions"))
-        .with_help("wait for it, or use another environment"))
+
+    fn unmounting(&self, server: Option<Pid>, is_here: bool, shared: Option<StateLock>) -> Unmounting {
+        let Work { layout, state, .. } = &*self.work;
+        let point = is_here.then(|| layout.site_packages());
+        Unmounting { server, point, root: layout.root.clone(), state: state.clone(), shared }
+    }
+
+    fn tell(&self, record: &MountRecord, place: &str) {
+        self.command.options.verbosity.detail(format!(
+            "mounted {} distribution{} {place} ({}, from {})",
+            record.distributions.len(),
+            if record.distributions.len() == 1 { "" } else { "s" },
+            record.link_mode,
+            record.cache.display()
+        ));
+    }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fuse;
 use crate::sys::children::{self, Change};
 use crate::sys::signals::Signals;
-use crate::venv::state::State;
+use crate::venv::state::{State, StateLock};
 
 /// How long processes that the command left behind may take to end when they are asked to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub(super) struct Unmounting {
     pub(super) point: Option<PathBuf>,
     pub(super) root: PathBuf,
     pub(super) state: State,
+    /// What keeps files, or the mount of another run.
+    pub(super) shared: Option<StateLock>,
 }
 
 impl Supervisor<'_> {
@@ -134,7 +136,8 @@ impl Supervisor<'_> {
             }
             self.signals.next(Some(Duration::from_millis(50)))?;
         }
-        // It was killed, and could not clean up.
+        // There was none, or it was killed and could not clean up.
+        drop(unmounting.shared);
         fuse::clean_up_after_run(unmounting.point.as_deref(), &unmounting.root, &unmounting.state).map_err(
             |error| Error::new(format!("{} was not cleaned up", unmounting.root.display())).because(error),
         )

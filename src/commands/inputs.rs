@@ -1,0 +1,63 @@
+//! Which locks and which cache, where a person did not say all.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::cli::MountOptions;
+use crate::error::{Context, Error, Result};
+use crate::venv::Venv;
+use crate::venv::state::State;
+
+/// The lock files and the cache.
+pub(super) struct Inputs {
+    pub(super) requirements: Vec<PathBuf>,
+    pub(super) cache: PathBuf,
+}
+
+impl Inputs {
+    /// What the options say, else the lock beside the environment, else what was last mounted.
+    pub(super) fn choose(
+        cache: Option<&Path>,
+        options: &MountOptions,
+        venv: &Venv,
+        state: &State,
+    ) -> Result<Self> {
+        let last = state.mount_record();
+        let beside = venv.root().with_file_name("requirements.txt");
+        let requirements = if !options.requirements.is_empty() {
+            options.requirements.clone()
+        } else if beside.is_file() {
+            vec![beside]
+        } else if let Some(last) = &last {
+            last.requirements.clone()
+        } else {
+            return Err(Error::new(format!("nothing says what {} shall hold", venv.root().display()))
+                .with_help(format!("give a lock with -r, or put it at {}", beside.display())));
+        };
+        let absolute = |path: &PathBuf| std::path::absolute(path).context(|| path.display().to_string());
+        let requirements = requirements.iter().map(absolute).collect::<Result<_>>()?;
+        let cache = cache
+            .map(Path::to_path_buf)
+            .or_else(|| variable("SITEFS_CACHE"))
+            .or_else(|| variable("UV_CACHE_DIR"))
+            .or_else(|| last.map(|last| last.cache))
+            .or_else(uv_default)
+            .ok_or_else(|| {
+                Error::new("no cache is known: neither SITEFS_CACHE, UV_CACHE_DIR nor HOME is set")
+                    .with_help("give it: CACHE after VENV, or --cache to run")
+            })?;
+        Ok(Self { requirements, cache })
+    }
+}
+
+/// Source: <https://docs.astral.sh/uv/concepts/cache/#cache-directory>
+fn uv_default() -> Option<PathBuf> {
+    variable("XDG_CACHE_HOME")
+        .map(|directory| directory.join("uv"))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/uv")))
+}
+
+/// A path in the environment; an empty one counts as none, as containers often have it.
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}

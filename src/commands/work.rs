@@ -1,0 +1,253 @@
+//! What `mount` and `run` do alike: find what the locks ask for, and make the environment complete with it.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::geteuid;
+
+use super::inputs::Inputs;
+use crate::cache::{Archive, Cache};
+use crate::cli::MountOptions;
+use crate::error::{Error, Result};
+use crate::fuse::{self, Place, Server};
+use crate::link;
+use crate::lock::Lock;
+use crate::outside;
+use crate::parallel::parallel;
+use crate::place::{self, Difficulty, LinkMode, Placement};
+use crate::shell::quote;
+use crate::sys::mounts;
+use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
+use crate::venv::{Interpreter, Layout, Venv};
+use crate::view::{Clash, Distribution, View, clashes, installed};
+
+/// An environment, and what it shall hold. Whatever fails, it is for the caller to undo.
+pub(super) struct Work<'a> {
+    pub(super) layout: Layout,
+    pub(super) state: State,
+    archives: Vec<Archive>,
+    inputs: Inputs,
+    options: &'a MountOptions,
+    is_for_run: bool,
+}
+
+impl<'a> Work<'a> {
+    /// Finds what the locks ask for. Nothing is changed.
+    pub(super) fn plan(
+        venv: &Venv,
+        cache: Option<&Path>,
+        options: &'a MountOptions,
+        is_for_run: bool,
+    ) -> Result<Self> {
+        let interpreter = Interpreter::of(venv.root())?;
+        let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
+        let state = State::of(venv.root());
+        let inputs = Inputs::choose(cache, options, venv, &state)?;
+        let archives = resolve(&inputs, &interpreter, &layout, options)?;
+        Ok(Self { layout, state, archives, inputs, options, is_for_run })
+    }
+
+    /// Tries the link modes that are allowed, in turn.
+    pub(super) fn in_turn<T>(
+        &mut self,
+        mut make: impl FnMut(&mut Self, LinkMode) -> Result<T, Difficulty>,
+    ) -> Result<T> {
+        let modes = self.options.link_mode()?.in_turn(self.options.fallback);
+        let mut rest = modes.iter().skip(1);
+        for &mode in &modes {
+            match (make(self, mode), rest.next()) {
+                (Err(Difficulty::Unsupported(error)), Some(next)) => {
+                    self.options.verbosity.note(format!("{mode} does not work here, so {next}: {error}"));
+                }
+                (Err(Difficulty::Unsupported(error) | Difficulty::Failed(error)), _) => return Err(error),
+                (Ok(made), _) => return Ok(made),
+            }
+        }
+        Err(Error::new("there is no link mode to try"))
+    }
+
+    /// The distributions, without those that the environment's own hide.
+    pub(super) fn distributions(&mut self, mode: LinkMode) -> Result<Vec<Distribution>> {
+        self.hide_what_is_private()?;
+        let distributions = self.all_distributions(mode)?;
+        self.tell_clashes(&distributions)?;
+        Ok(distributions)
+    }
+
+    /// All distributions that the locks ask for.
+    pub(super) fn all_distributions(&self, mode: LinkMode) -> Result<Vec<Distribution>> {
+        let distribution = |archive: &Archive| {
+            let placements = outside::plan(archive, &self.layout, mode)?;
+            Ok(Distribution::new(archive.clone(), placements, &self.layout))
+        };
+        parallel(&self.archives, distribution).into_iter().collect()
+    }
+
+    /// The server, when what goes outside site-packages was made, or, without `places`, is there as another `sitefs run`
+    /// made it.
+    pub(super) fn server(
+        &self,
+        mut distributions: Vec<Distribution>,
+        places: bool,
+        lock: StateLock,
+        place: Place,
+    ) -> Result<Server, Difficulty> {
+        let upper = open_upper(&self.layout)?;
+        if places {
+            let outside: Vec<Placement> = distributions
+                .iter()
+                .flat_map(|distribution| distribution.placements.iter().cloned())
+                .collect();
+            let kept = self.place(&outside)?;
+            for distribution in &mut distributions {
+                distribution.placements.retain(|placement| !kept.contains(&placement.path));
+            }
+        } else {
+            let placed = place::placed(&self.state)?;
+            for distribution in &mut distributions {
+                distribution.placements.retain(|placement| placed.contains(&placement.path));
+            }
+        }
+        Ok(Server {
+            record: self.record(&distributions, LinkMode::Fuse)?,
+            view: View::new(distributions, Some(upper), self.layout.clone())?,
+            root: self.layout.root.clone(),
+            state: self.state.clone(),
+            lock,
+            place,
+            allow_other: self.allow_other(),
+        })
+    }
+
+    /// Whether all users may see a mount.
+    pub(super) fn allow_other(&self) -> bool {
+        self.options.allow_other || geteuid().is_root()
+    }
+
+    /// Makes the view real.
+    pub(super) fn link(
+        &self,
+        distributions: Vec<Distribution>,
+        mode: LinkMode,
+    ) -> Result<MountRecord, Difficulty> {
+        let mut placements: Vec<Placement> =
+            distributions.iter().flat_map(|distribution| distribution.placements.iter().cloned()).collect();
+        let mut record = self.record(&distributions, mode)?;
+        let view = View::new(distributions, None, self.layout.clone())?;
+        placements.extend(link::plan(&view, mode, &self.layout)?);
+        self.state.save_mount_record(&record)?;
+        self.place(&placements)?;
+        record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.state.save_mount_record(&record)?;
+        Ok(record)
+    }
+
+    /// A server that was killed leaves a mount that answers nothing. Only for who holds the lock: then no server lives.
+    pub(super) fn clear_dead_mount(&self) -> Result<()> {
+        let point = self.layout.site_packages();
+        while let Some(mount) = mounts::at(&point)? {
+            if !mount.is_ours() {
+                return Err(Error::new(format!(
+                    "a {} file system covers {}",
+                    mount.file_system_type,
+                    point.display()
+                ))
+                .with_help(format!("umount {}", quote(&point))));
+            }
+            fuse::unmount(&point, true).map_err(|(_, error)| error)?;
+            self.options
+                .verbosity
+                .note(format!("cleaned up after a server that had died on {}", self.layout.root.display()));
+        }
+        Ok(())
+    }
+
+    /// What is written down of it.
+    pub(super) fn record(&self, distributions: &[Distribution], link_mode: LinkMode) -> Result<MountRecord> {
+        Ok(MountRecord {
+            sitefs: env!("CARGO_PKG_VERSION").to_owned(),
+            link_mode,
+            is_for_run: self.is_for_run,
+            pid: 0,
+            since: 0,
+            site_packages: self.layout.site_packages(),
+            cache: fs_err::canonicalize(&self.inputs.cache)?,
+            requirements: self.inputs.requirements.clone(),
+            distributions: distributions
+                .iter()
+                .map(|distribution| MountedDistribution {
+                    name: distribution.archive.name.clone(),
+                    version: distribution.archive.version.clone(),
+                    layers: distribution.layers.clone(),
+                    dist_info: distribution.archive.dist_info.clone(),
+                })
+                .collect(),
+        })
+    }
+
+    fn tell_clashes(&self, distributions: &[Distribution]) -> Result<()> {
+        if self.options.verbosity.verbose {
+            for Clash { path, winner, hidden } in clashes(distributions)? {
+                self.options
+                    .verbosity
+                    .detail(format!("{} is {winner}'s, and hides {hidden}'s", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a person installed in the environment itself stays, and hides the locked distribution of that name. What an
+    /// earlier link mode made there is not a person's.
+    fn hide_what_is_private(&mut self) -> Result<()> {
+        let is_ours = place::has_dist_info(&self.layout.root, &self.state)?;
+        let is_private = |name: &OsStr| !is_ours(&self.layout.scheme.purelib.join(name));
+        let private = installed(open_upper(&self.layout)?, is_private)?;
+        self.archives.retain(|archive| {
+            let hidden = private.contains(&archive.name);
+            if hidden {
+                let name = &archive.name;
+                self.options
+                    .verbosity
+                    .note(format!("the environment's own {name} hides the locked {archive}"));
+            }
+            !hidden
+        });
+        Ok(())
+    }
+
+    /// Makes files, and gives the paths where the environment has its own.
+    fn place(&self, placements: &[Placement]) -> Result<HashSet<PathBuf>, Difficulty> {
+        let kept = place::apply(&self.layout.root, &self.state, placements)?.kept;
+        for path in &kept {
+            self.options.verbosity.detail(format!("{} is the environment's own, and stays", path.display()));
+        }
+        Ok(kept)
+    }
+}
+
+/// What the locks ask for, as the cache has it. Nothing is changed here.
+fn resolve(
+    inputs: &Inputs,
+    interpreter: &Interpreter,
+    layout: &Layout,
+    options: &MountOptions,
+) -> Result<Vec<Archive>> {
+    let locks = Lock::read(&inputs.requirements)?;
+    locks.notes.iter().for_each(|note| options.verbosity.note(note));
+    let pins = locks.select(&interpreter.markers)?;
+    // The environment may be one that is made for this, and removed again if it cannot be completed.
+    let python = fs_err::canonicalize(layout.python())?;
+    Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python)
+}
+
+fn open_upper(layout: &Layout) -> Result<OwnedFd> {
+    let point = layout.site_packages();
+    open(&point, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+        Error::new(format!("{} cannot be opened: {errno}", point.display()))
+            .with_help("a virtual environment has it: make the environment anew")
+    })
+}

@@ -1,0 +1,159 @@
+//! Making placements real, and undoing them exactly.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::journal::{Journal, Placed, installed_since};
+use super::make::{Difficulty, make_all, remove_staging};
+use super::root::Root;
+use super::{Applied, Placement};
+use crate::error::Result;
+use crate::parallel::parallel;
+use crate::venv::state::State;
+
+/// Makes placements real in an environment, and undoes what was made before and is not among them any more; what is the
+/// same stays untouched. Of two for one path the later wins. What the environment has of its own stays.
+///
+/// # Errors
+/// A disk that is full, a place that cannot be written. What was made is in the journal: [`undo`] it, or apply again.
+pub fn apply(root: &Path, state: &State, placements: &[Placement]) -> Result<Applied, Difficulty> {
+    let root = Root::open(root)?;
+    let before = Journal::load(state)?.unwrap_or_default();
+    remove_staging(state)?;
+    let wanted: BTreeMap<&Path, &Placement> =
+        placements.iter().map(|placement| (placement.path.as_path(), placement)).collect();
+    let wanted: Vec<&Placement> = wanted.into_values().collect();
+    let mut planned = BTreeMap::new();
+    for (placement, placed) in wanted.iter().zip(parallel(&wanted, |placement| Placed::of(placement))) {
+        planned.insert(placement.path.clone(), placed?);
+    }
+
+    let obsolete = before.files.iter().filter(|(path, placed)| planned.get(*path) != Some(placed));
+    let obsolete: Vec<PathBuf> = obsolete.map(|(path, _)| path.clone()).collect();
+    remove_unchanged(&root, &before, &obsolete)?;
+
+    let there = parallel(&wanted, |placement| root.look(&placement.path));
+    let mut applied = Applied::default();
+    let mut missing = Vec::new();
+    for (placement, there) in wanted.iter().zip(there) {
+        match there? {
+            None => missing.push(*placement),
+            Some(there) if planned.get(&placement.path).is_some_and(|placed| placed.is(&there)) => {}
+            Some(_) => {
+                planned.remove(&placement.path);
+                applied.kept.insert(placement.path.clone());
+            }
+        }
+    }
+
+    let needed = Needed::of(&root, planned.keys(), &before.directories)?;
+    let obsolete: Vec<&PathBuf> = before.directories.difference(&needed.ours).collect();
+    remove_directories(&root, obsolete.into_iter())?;
+    Journal { files: planned, directories: needed.ours }.save(state)?;
+    for directory in &needed.new {
+        root.create_directory(directory)?;
+    }
+    make_all(&root, state, &missing)?;
+    Ok(applied)
+}
+
+/// Removes what [`apply`] made, save what was changed since.
+///
+/// # Errors
+/// A place that cannot be written.
+pub fn undo(root: &Path, state: &State) -> Result<()> {
+    let Some(journal) = Journal::load(state)? else { return Ok(()) };
+    let root = Root::open(root)?;
+    remove_staging(state)?;
+    let all: Vec<PathBuf> = journal.files.keys().cloned().collect();
+    remove_unchanged(&root, &journal, &all)?;
+    remove_directories(&root, journal.directories.iter())?;
+    Journal::remove(state)
+}
+
+/// Removes those files that are as the journal says, and the bytecode that Python made of them: left behind, it would
+/// keep their directories, which import as empty packages. A file that is gone already may have left its bytecode when
+/// this was cut short.
+fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result<()> {
+    let theirs = installed_since(root, journal)?;
+    let gone = parallel(paths, |path| -> Result<bool> {
+        let is_gone = match (journal.files.get(path), root.look(path)?) {
+            (Some(placed), Some(there)) if placed.is(&there) && !theirs.contains(&placed.distribution) => {
+                root.remove_file(path)?;
+                true
+            }
+            (_, there) => there.is_none(),
+        };
+        Ok(is_gone)
+    });
+    let mut sources: BTreeMap<&Path, HashSet<&OsStr>> = BTreeMap::new();
+    for (path, gone) in paths.iter().zip(gone) {
+        if let (true, Some("py"), Some(parent), Some(module)) =
+            (gone?, path.extension().and_then(OsStr::to_str), path.parent(), path.file_stem())
+        {
+            sources.entry(parent).or_default().insert(module);
+        }
+    }
+    for (directory, modules) in sources {
+        remove_bytecode(root, &directory.join("__pycache__"), &modules)?;
+    }
+    Ok(())
+}
+
+/// Source: PEP 3147, `__pycache__/MODULE.TAG.pyc`.
+fn remove_bytecode(root: &Root, cache: &Path, modules: &HashSet<&OsStr>) -> Result<()> {
+    let Some(entries) = root.list(cache)? else { return Ok(()) };
+    for entry in entries {
+        let name = Path::new(&entry.name);
+        let module = name.file_stem().and_then(|stem| Path::new(stem).file_stem());
+        if name.extension() == Some(OsStr::new("pyc"))
+            && module.is_some_and(|module| modules.contains(module))
+        {
+            root.remove_file(&cache.join(name))?;
+        }
+    }
+    root.remove_directory_if_empty(cache)
+}
+
+/// Removes directories that are empty, children first.
+fn remove_directories<'a>(
+    root: &Root,
+    directories: impl DoubleEndedIterator<Item = &'a PathBuf>,
+) -> Result<()> {
+    directories.rev().try_for_each(|directory| root.remove_directory_if_empty(directory))
+}
+
+/// The directories that files need.
+#[derive(Default)]
+struct Needed {
+    /// Those that sitefs has made or must make, parents first.
+    ours: BTreeSet<PathBuf>,
+    /// Of these, those that are not there.
+    new: BTreeSet<PathBuf>,
+}
+
+impl Needed {
+    fn of<'a>(
+        root: &Root,
+        paths: impl Iterator<Item = &'a PathBuf>,
+        ours: &BTreeSet<PathBuf>,
+    ) -> Result<Self> {
+        let (mut needed, mut seen) = (Self::default(), HashSet::new());
+        for path in paths {
+            for directory in path.ancestors().skip(1).take_while(|path| !path.as_os_str().is_empty()) {
+                if !seen.insert(directory.to_path_buf()) {
+                    break;
+                }
+                let is_there = root.has_directory(directory)?;
+                if !is_there {
+                    needed.new.insert(directory.to_path_buf());
+                }
+                if !is_there || ours.contains(directory) {
+                    needed.ours.insert(directory.to_path_buf());
+                }
+            }
+        }
+        Ok(needed)
+    }
+}

@@ -1,0 +1,64 @@
+//! Files that sitefs makes in an environment: planned as values, made real, and undone exactly.
+//!
+//! They are what wheels put outside site-packages, and, without FUSE, the whole view.
+
+mod apply;
+mod journal;
+mod make;
+mod mode;
+mod root;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+pub use apply::{apply, undo};
+pub use journal::{changed, exists, has_dist_info, owner, placed};
+pub use make::Difficulty;
+pub use mode::LinkMode;
+
+use crate::python::PackageName;
+
+/// One file to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Where it goes, relative to the environment.
+    pub path: PathBuf,
+    /// The distribution that it belongs to.
+    pub distribution: PackageName,
+    /// The path that the archive's own RECORD has for it; none for generated files.
+    pub source: Option<String>,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What making came to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Paths where the environment already had something of its own, which stays.
+    pub kept: HashSet<PathBuf>,
+}
+
+/// What a file holds, and how it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// These bytes.
+    Bytes {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Whether it is a program.
+        executable: bool,
+    },
+    /// A symbolic link to an archive's file.
+    Symlink(PathBuf),
+    /// Another name of an archive's file.
+    HardLink(PathBuf),
+    /// A private copy that shares the archive's blocks (reflink).
+    Clone(PathBuf),
+    /// A private copy of an archive's file.
+    Copy {
+        /// The archive's file.
+        from: PathBuf,
+        /// Whether it is a program, whatever the archive's mode bits say.
+        executable: bool,
+    },
+}

@@ -1,0 +1,127 @@
+//! The environment's directory, within which all is done: its owner may be somebody else, and no link leads out of it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, open, openat, readlinkat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::journal::Trace;
+use crate::error::{Error, Result};
+use crate::sys::beneath::{self, Place};
+use crate::sys::directory::{self, Entry};
+
+/// An environment's directory, open.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl Root {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = open(path, flags, Mode::empty()).map_err(|errno| failed("opened", path, errno))?;
+        Ok(Self { path: path.to_path_buf(), directory })
+    }
+
+    /// The path of an entry, for messages.
+    pub(super) fn path(&self, relative: &Path) -> PathBuf {
+        self.path.join(relative)
+    }
+
+    /// The directory that an entry is in, and its name there.
+    pub(super) fn place<'a>(&'a self, relative: &'a Path) -> Result<Place<'a>, Errno> {
+        beneath::place(self.directory.as_fd(), relative)
+    }
+
+    /// What an entry is; nothing where nothing is.
+    pub(super) fn look(&self, relative: &Path) -> Result<Option<Trace>> {
+        let look = || {
+            let place = self.place(relative)?;
+            let stat = statat(&place.directory, place.name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => {
+                    let target = readlinkat(&place.directory, place.name, Vec::new())?;
+                    Trace::symlink(target.into_bytes())
+                }
+                FileType::RegularFile => Trace::File {
+                    size: u64::try_from(stat.st_size).unwrap_or(0),
+                    seconds: stat.st_mtime,
+                    nanoseconds: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+                },
+                _ => Trace::Other,
+            })
+        };
+        match look() {
+            Ok(trace) => Ok(Some(trace)),
+            Err(errno) if is_absent(errno) => Ok(None),
+            Err(errno) => Err(self.failed("looked at", relative, errno)),
+        }
+    }
+
+    /// Whether a directory is there; what is in its way is an error.
+    pub(super) fn has_directory(&self, relative: &Path) -> Result<bool> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened =
+            self.place(relative).and_then(|place| openat(&place.directory, place.name, flags, Mode::empty()));
+        match opened {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let path = self.path(relative);
+                Err(Error::new(format!("{} is in the way: it is a link or a file", path.display()))
+                    .with_help("what a wheel brings stays in the environment: make it a directory"))
+            }
+            Err(errno) => Err(self.failed("opened", relative, errno)),
+        }
+    }
+
+    /// The entries of a directory; nothing where there is none.
+    pub(super) fn list(&self, relative: &Path) -> Result<Option<Vec<Entry>>> {
+        match self.place(relative).and_then(|place| directory::list(&place.directory, place.name)) {
+            Ok(entries) => Ok(Some(entries)),
+            Err(errno) if is_absent(errno) => Ok(None),
+            Err(errno) => Err(self.failed("listed", relative, errno)),
+        }
+    }
+
+    pub(super) fn create_directory(&self, relative: &Path) -> Result<()> {
+        let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+        self.place(relative)
+            .and_then(|place| mkdirat(&place.directory, place.name, mode))
+            .map_err(|errno| self.failed("made", relative, errno))
+    }
+
+    pub(super) fn remove_file(&self, relative: &Path) -> Result<()> {
+        self.unlink(relative, AtFlags::empty())
+    }
+
+    pub(super) fn remove_directory_if_empty(&self, relative: &Path) -> Result<()> {
+        self.unlink(relative, AtFlags::REMOVEDIR)
+    }
+
+    fn unlink(&self, relative: &Path, flags: AtFlags) -> Result<()> {
+        match self.place(relative).and_then(|place| unlinkat(&place.directory, place.name, flags)) {
+            Err(errno) if errno != Errno::NOTEMPTY && !is_absent(errno) => {
+                Err(self.failed("removed", relative, errno))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, what: &str, relative: &Path, errno: Errno) -> Error {
+        failed(what, &self.path(relative), errno)
+    }
+}
+
+/// A link where a directory was is as good as nothing: what we made is not there any more. Nor did we make what lies
+/// outside, whatever a journal says.
+fn is_absent(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV)
+}
+
+fn failed(what: &str, path: &Path, errno: Errno) -> Error {
+    Error::new(format!("{} cannot be {what}: {}", path.display(), io::Error::from(errno)))
+}

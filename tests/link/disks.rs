@@ -1,0 +1,132 @@
+//! Disks that are full, and disks apart.
+
+use std::process::Command;
+
+use crate::common::{Disk, Outcome, Sandbox, WheelBuilder, assert_same, wait_until};
+use crate::{GREET, greet, mount, seen, state};
+
+const MEGABYTE: usize = 1 << 20;
+
+fn big() -> WheelBuilder {
+    let part = |number: u8| -> Vec<u8> {
+        (0..3 * MEGABYTE).map(|index| ((index * (7 + usize::from(number))) >> 4) as u8).collect()
+    };
+    (0..8).fold(WheelBuilder::new("big", "1.0").file("big/__init__.py", "word = 'big'\n"), |wheel, number| {
+        wheel.file(&format!("big/part{number}.bin"), part(number))
+    })
+}
+
+#[test]
+fn on_a_full_disk_it_says_so_and_leaves_nothing_half_made() {
+    let Some(disk) = Disk::ext4(20) else { return };
+    let mut test = Sandbox::new().with_wheels([greet("1.0"), big()]);
+    let roomy = std::mem::replace(&mut test.venv, disk.path().join("venv"));
+    test.uv().venv(&test.venv, &test.python);
+    test.seal_cache();
+    let before = test.environment();
+    let free = free_space(&disk);
+
+    mount(&test, "copy").fails().says("No space left on device").says(&test.venv.display().to_string());
+    test.nothing_left(&before);
+    assert_eq!(state(&test), "unmounted");
+    wait_until("the space is free again", || free_space(&disk).abs_diff(free) < 100);
+
+    mount(&test, "symlink").succeeds();
+    test.python("import big; print(big.word)").succeeds().prints("big");
+    mount(&test, "copy").fails().says("No space left on device");
+    test.nothing_left(&before);
+
+    // What was made can be undone although nothing more can be written.
+    mount(&test, "symlink").succeeds();
+    let filler = Command::new("dd").args(["if=/dev/zero", "bs=1k"]).arg(filler(&disk)).output().unwrap();
+    assert!(!filler.status.success(), "the disk is full");
+    test.unmount().succeeds();
+    test.nothing_left(&before);
+
+    test.venv = roomy;
+    mount(&test, "copy").succeeds();
+    test.python("import big; print(big.word)").succeeds().prints("big");
+    test.unmount().succeeds();
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start_is_left_as_it_was() {
+    let Some(disk) = Disk::ext4(20) else { return };
+    let mut test = Sandbox::new().with_wheels([greet("1.0"), big()]);
+    test.venv = disk.path().join("venv");
+    test.uv().venv(&test.venv, &test.python);
+    test.seal_cache();
+    let before = test.environment();
+    let _ = Command::new("dd").args(["if=/dev/zero", "bs=1k"]).arg(filler(&disk)).output().unwrap();
+    for mode in ["symlink", "copy"] {
+        mount(&test, mode).fails().says("No space left on device");
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn across_devices_hard_links_and_clones_are_errors_and_links_and_copies_work() {
+    let (Some(drive), Some(disk)) = (Disk::ext4(64), Disk::btrfs(256)) else { return };
+    let mut test = Sandbox::new();
+    fs_err::remove_dir_all(&test.venv).unwrap();
+    test.cache = drive.path().join("cache");
+    test.venv = disk.path().join("venv");
+    test.uv().venv(&test.venv, &test.python);
+    let test = test.with_wheels([greet("1.0")]);
+    let before = test.environment();
+    for mode in ["hardlink", "clone"] {
+        mount(&test, mode)
+            .fails()
+            .says(&format!("{}/", test.venv.display()))
+            .says(&format!("{}/", test.cache.display()))
+            .says("different file systems")
+            .says("--link-mode symlink");
+        test.nothing_left(&before);
+    }
+    let mut first = None;
+    for options in [
+        &["--link-mode", "symlink"][..],
+        &["--link-mode", "copy"],
+        &["--link-mode", "hardlink", "--fallback"],
+        &["--link-mode", "clone", "--fallback"],
+    ] {
+        let outcome = test.mount_with(options).succeeds();
+        if options.contains(&"--fallback") {
+            outcome.says(&format!("{} does not work here, so copy", options[1])).says("(copy, from");
+        }
+        test.python(GREET).succeeds().prints("hello 1.0");
+        let tree = seen(&test);
+        assert_same("in another mode", first.get_or_insert_with(|| tree.clone()), &options.join(" "), &tree);
+        test.unmount().succeeds();
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn clones_share_the_blocks_of_the_cache_until_they_are_changed() {
+    let Some(disk) = Disk::btrfs(256) else { return };
+    let test = Sandbox::below(&disk.path()).with_wheels([greet("1.0"), big()]);
+    let used = || u64::MAX - free_space(&disk);
+    Outcome::of(Command::new("sync").arg("-f").arg(disk.path())).succeeds();
+    let before = used();
+    mount(&test, "clone").succeeds();
+    Outcome::of(Command::new("sync").arg("-f").arg(disk.path())).succeeds();
+    let grown = used().saturating_sub(before);
+    assert!(grown < 4 * 1024, "the disk grew by {grown} KiB for 24 MiB");
+    let part = test.site_packages().join("big/part3.bin");
+    Outcome::of(Command::new("filefrag").arg("-v").arg(&part)).succeeds().says("shared");
+
+    // The sandbox checks at its end that this did not reach the cache.
+    fs_err::write(&part, "mine").unwrap();
+    test.unmount().succeeds().says("big/part3.bin was changed since it was mounted, and stays");
+}
+
+fn filler(disk: &Disk) -> String {
+    format!("of={}", disk.path().join("filler").display())
+}
+
+/// In KiB.
+fn free_space(disk: &Disk) -> u64 {
+    let stat = rustix::fs::statvfs(disk.path()).unwrap();
+    stat.f_bavail * stat.f_frsize / 1024
+}
