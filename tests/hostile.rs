@@ -4,7 +4,6 @@ mod common;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
 
 use common::{Sandbox, WheelBuilder};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -16,27 +15,24 @@ fn sandbox() -> Option<Sandbox> {
     Sandbox::with_fuse().map(|test| test.with_wheels([wheel]))
 }
 
-/// A journal that names a file with its real size and time, as sitefs itself would write it.
-fn journal_of(path: &str, file: &Path) -> String {
-    let metadata = fs_err::metadata(file).unwrap();
-    format!(
-        r#"{{"files": {{"{path}": {{"distribution": "greet", "how": "Symlink",
-            "trace": {{"File": {{"size": {}, "seconds": {}, "nanoseconds": {}}}}}}}}}, "directories": []}}"#,
-        metadata.size(),
-        metadata.mtime(),
-        metadata.mtime_nsec()
-    )
-}
-
 #[test]
 fn a_forged_journal_removes_nothing_outside_of_the_environment() {
     let Some(test) = sandbox() else { return };
     let precious = test.root().join("precious");
     fs_err::write(&precious, "precious").unwrap();
     symlink(test.root(), test.venv.join("way-out")).unwrap();
+    let metadata = fs_err::metadata(&precious).unwrap();
     for path in ["../precious", precious.to_str().unwrap(), "way-out/precious"] {
+        // With the file's real size and time, as sitefs itself would write it.
+        let journal = format!(
+            r#"{{"files": {{"{path}": {{"distribution": "greet", "how": "Symlink",
+                "trace": {{"File": {{"size": {}, "seconds": {}, "nanoseconds": {}}}}}}}}}, "directories": []}}"#,
+            metadata.size(),
+            metadata.mtime(),
+            metadata.mtime_nsec()
+        );
         test.mount().succeeds();
-        fs_err::write(test.venv.join(".sitefs/placed.json"), journal_of(path, &precious)).unwrap();
+        fs_err::write(test.venv.join(".sitefs/placed.json"), journal).unwrap();
         test.unmount();
         assert_eq!(fs_err::read_to_string(&precious).unwrap(), "precious", "{path}");
         let _ = fs_err::remove_file(test.venv.join(".sitefs/placed.json"));

@@ -49,11 +49,6 @@ impl Cache {
         }
     }
 
-    /// The absolute path of the cache, without links in it.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Finds an archive for each pin, in the order of the pins, for the interpreter `python` that has these tags.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 /// A directory below another, and the last name of a path in it.
@@ -46,20 +46,38 @@ pub fn place<'a>(start: BorrowedFd<'a>, path: &'a Path) -> Result<Place<'a>, Err
         _ if path.as_os_str().is_empty() => (path, Path::new(".")),
         _ => return Err(Errno::XDEV),
     };
-    let mut directory = Held::Start(start);
-    for component in parent.components() {
-        let Component::Normal(component) = component else { return Err(Errno::XDEV) };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        directory = Held::Below(openat(&directory, component, flags, Mode::empty())?);
+    if parent.components().any(|component| !matches!(component, Component::Normal(_))) {
+        return Err(Errno::XDEV);
     }
-    Ok(Place { directory, name })
+    if parent.as_os_str().is_empty() {
+        return Ok(Place { directory: Held::Start(start), name });
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let directory = match openat2(start, parent, DIRECTORY, Mode::empty(), resolve) {
+        // Kernels before 5.6, and containers whose system call filter is older than that.
+        Err(Errno::NOSYS | Errno::PERM) => walk(start, parent)?,
+        opened => opened?,
+    };
+    Ok(Place { directory: Held::Below(directory), name })
+}
+
+const DIRECTORY: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What openat2(2) does in one call.
+fn walk(start: BorrowedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let mut directory = openat(start, ".", DIRECTORY, Mode::empty())?;
+    for component in path.components() {
+        directory = openat(&directory, component.as_os_str(), DIRECTORY, Mode::empty())?;
+    }
+    Ok(directory)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn walk(path: &str) -> Result<(), Errno> {
+    fn reach(path: &str) -> Result<(), Errno> {
         let scene = tempfile::tempdir().unwrap();
         fs_err::create_dir_all(scene.path().join("a/b")).unwrap();
         std::os::unix::fs::symlink("/etc", scene.path().join("a/link")).unwrap();
@@ -69,18 +87,29 @@ mod tests {
 
     #[test]
     fn what_lies_below_is_reached() {
-        walk("").unwrap();
-        walk("a").unwrap();
-        walk("a/b/new").unwrap();
-        walk("a/link").unwrap();
+        reach("").unwrap();
+        reach("a").unwrap();
+        reach("a/b/new").unwrap();
+        reach("a/link").unwrap();
+    }
+
+    #[test]
+    fn without_openat2_the_walk_is_the_same() {
+        let scene = tempfile::tempdir().unwrap();
+        fs_err::create_dir_all(scene.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("/etc", scene.path().join("a/link")).unwrap();
+        let start = fs_err::File::open(scene.path()).unwrap();
+        walk(start.file().as_fd(), Path::new("a/b")).unwrap();
+        assert_eq!(walk(start.file().as_fd(), Path::new("a/link")).unwrap_err(), Errno::NOTDIR);
+        assert_eq!(walk(start.file().as_fd(), Path::new("a/new")).unwrap_err(), Errno::NOENT);
     }
 
     #[test]
     fn nothing_leads_out() {
-        assert_eq!(walk("a/link/passwd"), Err(Errno::NOTDIR));
-        assert_eq!(walk("../a"), Err(Errno::XDEV));
-        assert_eq!(walk("a/../../b"), Err(Errno::XDEV));
-        assert_eq!(walk("/etc/passwd"), Err(Errno::XDEV));
-        assert_eq!(walk(".."), Err(Errno::XDEV));
+        assert_eq!(reach("a/link/passwd"), Err(Errno::NOTDIR));
+        assert_eq!(reach("../a"), Err(Errno::XDEV));
+        assert_eq!(reach("a/../../b"), Err(Errno::XDEV));
+        assert_eq!(reach("/etc/passwd"), Err(Errno::XDEV));
+        assert_eq!(reach(".."), Err(Errno::XDEV));
     }
 }
