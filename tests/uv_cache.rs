@@ -274,9 +274,9 @@ fn a_cache_reached_by_links_gives_archives_without_links() {
     let link = uv.folder().join("link");
     symlink(uv.cache(), &link).unwrap();
     let cache = Cache::open(&link).unwrap();
-    assert_eq!(cache.root(), fs::canonicalize(uv.cache()).unwrap());
     let tags = Interpreter::remembered_in(None, &uv.venv()).unwrap().tags;
     let found = cache.find(&[index("six==1.17.0")], &tags, Path::new("python")).unwrap();
+    assert!(found[0].root.starts_with(fs::canonicalize(uv.cache()).unwrap()));
     assert_eq!(found[0].root, fs::canonicalize(&found[0].root).unwrap());
 }
 

@@ -1,7 +1,7 @@
 //! `sitefs mount`: make an environment complete.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::status;
 use super::unmount::unmount_one;
@@ -14,6 +14,9 @@ use crate::shell::quote;
 use crate::sys::mounts;
 use crate::venv::state::{MountRecord, State};
 use crate::venv::{Layout, Venv};
+
+/// How long a server that was killed may take to end.
+const DYING: Duration = Duration::from_millis(200);
 
 pub(super) fn mount(command: &MountCommand) -> Result<()> {
     let started = Instant::now();
@@ -120,8 +123,20 @@ fn living_mount(layout: &Layout, state: &State) -> Result<Option<PathBuf>> {
             point.display()
         ))
         .with_help(format!("umount {}", quote(&point)))),
-        Some(_) => Ok(Some(point).filter(|_| state.is_locked() || state.is_running())),
+        Some(_) => Ok(Some(point).filter(|_| is_served(state))),
     }
+}
+
+/// Whether a server lives. One that was killed a moment ago may still be about to let go of the lock.
+fn is_served(state: &State) -> bool {
+    let asked = Instant::now();
+    while state.is_locked() || state.is_running() {
+        if asked.elapsed() > DYING {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
 }
 
 pub(super) fn refuse_if_mounted(layout: &Layout, state: &State) -> Result<()> {
