@@ -89,3 +89,27 @@ fn a_user_cannot_mount_on_the_environment_of_another() {
     Outcome::of(&mut as_nobody(&mount)).fails();
     test.nothing_left(&before);
 }
+
+/// /etc/fuse.conf is another one in a mount namespace of the test's own.
+#[test]
+fn an_ordinary_user_lets_others_see_the_mount_where_fuse_conf_allows_it() {
+    if !fuse_for_nobody() {
+        return;
+    }
+    let test = Sandbox::for_nobody().with_wheels([greet()]);
+    let with_configuration = |text: &str| {
+        let configuration = test.root().join("fuse.conf");
+        fs_err::write(&configuration, text).unwrap();
+        let mount = test
+            .sitefs_command(["mount", "-q", "--link-mode", "fuse", "--allow-other", "-r"].map(OsStr::new));
+        let script = "touch /etc/fuse.conf && mount --bind \"$0\" /etc/fuse.conf && python=$1 && shift && \"$@\" \
+            && exec setpriv --reuid=1 --regid=1 --clear-groups \"$python\" -c 'import greet; print(greet.word)'";
+        let mut command = test.command("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&configuration);
+        command.arg(test.venv.join("bin/python")).arg(mount.get_program()).args(mount.get_args());
+        Outcome::of(command.args([&test.requirements, &test.venv, &test.cache]))
+    };
+    with_configuration("").fails().says("user_allow_other");
+    with_configuration("user_allow_other\n").succeeds().prints("hello");
+    test.run("kill", &["-TERM", &test.server().to_string()]).succeeds();
+}
