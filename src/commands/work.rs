@@ -23,7 +23,7 @@ use crate::shell::quote;
 use crate::sys::mounts;
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Interpreter, Layout, Venv};
-use crate::view::{Clash, Distribution, View, clashes, installed};
+use crate::view::{Clash, Distribution, Entries, View, Whiteouts, clashes, installed};
 
 /// An environment, and what it shall hold. Whatever fails, it is for the caller to undo.
 pub(super) struct Work<'a> {
@@ -73,6 +73,7 @@ impl<'a> Work<'a> {
     /// The distributions, without those that the environment's own hide.
     pub(super) fn distributions(&mut self, mode: LinkMode) -> Result<Vec<Distribution>> {
         self.hide_what_is_private()?;
+        self.leave_out_what_was_removed()?;
         let distributions = self.all_distributions(mode)?;
         self.tell_clashes(&distributions)?;
         Ok(distributions)
@@ -82,7 +83,7 @@ impl<'a> Work<'a> {
     pub(super) fn all_distributions(&self, mode: LinkMode) -> Result<Vec<Distribution>> {
         let distribution = |archive: &Archive| {
             let placements = outside::plan(archive, &self.layout, mode)?;
-            Ok(Distribution::new(archive.clone(), placements, &self.layout))
+            Ok(Distribution::new(archive.clone(), placements, &self.layout, Entries::Symlink))
         };
         parallel(&self.archives, distribution).into_iter().collect()
     }
@@ -112,9 +113,14 @@ impl<'a> Work<'a> {
                 distribution.placements.retain(|placement| placed.contains(&placement.path));
             }
         }
+        let record = self.record(&distributions, LinkMode::Fuse)?;
+        let view = View::new(distributions, Some(upper), self.whiteouts()?, self.layout.clone())?;
+        if places {
+            view.sweep()?;
+        }
         Ok(Server {
-            record: self.record(&distributions, LinkMode::Fuse)?,
-            view: View::new(distributions, Some(upper), self.layout.clone())?,
+            record,
+            view,
             root: self.layout.root.clone(),
             state: self.state.clone(),
             lock,
@@ -137,7 +143,7 @@ impl<'a> Work<'a> {
         let mut placements: Vec<Placement> =
             distributions.iter().flat_map(|distribution| distribution.placements.iter().cloned()).collect();
         let mut record = self.record(&distributions, mode)?;
-        let view = View::new(distributions, None, self.layout.clone())?;
+        let view = View::new(distributions, None, self.whiteouts()?, self.layout.clone())?;
         placements.extend(link::plan(&view, mode, &self.layout)?);
         self.state.save_mount_record(&record)?;
         self.place(&placements)?;
@@ -200,6 +206,29 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// What was uninstalled in this environment stays so.
+    fn leave_out_what_was_removed(&mut self) -> Result<()> {
+        let whiteouts = self.whiteouts()?;
+        self.archives.retain(|archive| {
+            let is_removed = is_uninstalled(&whiteouts, &archive.to_string(), &archive.dist_info);
+            if is_removed {
+                self.options.verbosity.note(format!(
+                    "{} {} was uninstalled in {} and stays so; `sitefs mount --reset` brings it back",
+                    archive.name,
+                    archive.version,
+                    self.layout.root.display()
+                ));
+            }
+            !is_removed
+        });
+        Ok(())
+    }
+
+    /// What was removed in this environment.
+    pub(super) fn whiteouts(&self) -> Result<Whiteouts> {
+        Ok(Whiteouts::open(self.state.open_whiteouts()?)?)
+    }
+
     /// What a person installed in the environment itself stays, and hides the locked distribution of that name. What an
     /// earlier link mode made there is not a person's.
     fn hide_what_is_private(&mut self) -> Result<()> {
@@ -242,6 +271,11 @@ fn resolve(
     // The environment may be one that is made for this, and removed again if it cannot be completed.
     let python = fs_err::canonicalize(layout.python())?;
     Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python)
+}
+
+/// Without its METADATA, a distribution is not installed.
+pub(super) fn is_uninstalled(whiteouts: &Whiteouts, distribution: &str, dist_info: &str) -> bool {
+    whiteouts.is_removed(distribution, &Path::new(dist_info).join("METADATA"))
 }
 
 fn open_upper(layout: &Layout) -> Result<OwnedFd> {
