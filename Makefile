@@ -11,7 +11,7 @@ UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the release binary, target/release/sitefs
@@ -21,6 +21,7 @@ build: ## build the release binary, target/release/sitefs
 check: ## formatting, lints, documentation, and dependencies where cargo-deny is installed
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo 'check: cargo-deny is not installed, so deny.toml was not checked (cargo install cargo-deny)'; fi
@@ -31,6 +32,15 @@ test: tools fuse disks ## all tests, with the tools that they need
 	@if cargo nextest --version >/dev/null 2>&1; then run='cargo nextest run'; cargo test --locked --doc; else run='cargo test'; fi; \
 	$$run --locked --no-fail-fast || failed=1; \
 	if [ -s target/skipped.txt ]; then echo "*** SKIPPED $$(wc -l <target/skipped.txt) tests, because:"; sort target/skipped.txt | uniq -c; fi; \
+	exit $${failed:-0}
+
+# What does not mount; the tests of mounts are left out by name, or say so. Only the linked program differs from that of `make test`.
+.PHONY: test-without-fuse
+test-without-fuse: tools disks ## build without FUSE, and test what that can do
+	@rm -f target/skipped.txt
+	@cargo test --locked --no-default-features --no-fail-fast --lib --test without_fuse --test bad_input \
+	    && cargo test --locked --no-default-features --no-fail-fast --test link -- changes:: trees:: tools:: || failed=1; \
+	if [ -s target/skipped.txt ]; then echo "*** SKIPPED in part, because:"; sort target/skipped.txt | uniq -c; fi; \
 	exit $${failed:-0}
 
 .PHONY: test-long

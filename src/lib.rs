@@ -9,6 +9,10 @@ pub mod cache;
 pub mod cli;
 pub mod commands;
 pub mod error;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+pub mod fuse;
+#[cfg(not(all(feature = "fuse", target_os = "linux")))]
+#[path = "without_fuse.rs"]
 pub mod fuse;
 pub mod link;
 pub mod lock;

@@ -15,7 +15,12 @@ fn greet() -> WheelBuilder {
 }
 
 fn sandbox() -> Option<Sandbox> {
-    Some(Sandbox::with_fuse()?.with_wheels([greet()]))
+    Some(mountable()?.with_wheels([greet()]))
+}
+
+/// Built without FUSE, sitefs must refuse the same.
+fn mountable() -> Option<Sandbox> {
+    if cfg!(feature = "fuse") { Sandbox::with_fuse() } else { Some(Sandbox::new()) }
 }
 
 /// The mount fails with each of these words, and the environment is as it was.
@@ -109,7 +114,7 @@ fn a_requirements_file_that_includes_itself() {
 
 #[test]
 fn a_lock_for_another_python() {
-    let Some(test) = Sandbox::with_fuse() else { return };
+    let Some(test) = mountable() else { return };
     let wheel = WheelBuilder::new("greet", "1.0").tags("cp38-none-any").file("greet/__init__.py", "");
     wheel.build(&test.root().join("wheels"));
     let mut install =
@@ -204,7 +209,7 @@ fn an_archive_that_is_empty_or_a_file() {
 /// Nothing in an environment may lead an uninstall out of it.
 #[test]
 fn a_record_with_dots_leads_nowhere() {
-    let Some(test) = Sandbox::with_fuse() else { return };
+    let Some(test) = mountable() else { return };
     let record = "greet/__init__.py,,\n../../../../victim.txt,,\n/etc/victim,,\ngreet/../../../../../victim.txt,,\n\
         greet-1.0.dist-info/METADATA,,\ngreet-1.0.dist-info/WHEEL,,\ngreet-1.0.dist-info/RECORD,,\n";
     let wheel = greet().raw_record(record);
@@ -301,7 +306,7 @@ fn data_that_would_replace_what_makes_an_environment() {
 /// A link in the environment must not carry files of a wheel out of it.
 #[test]
 fn data_below_a_link_that_leaves_the_environment() {
-    let Some(test) = Sandbox::with_fuse() else { return };
+    let Some(test) = mountable() else { return };
     let outside = test.root().join("outside");
     fs_err::create_dir(&outside).unwrap();
     std::os::unix::fs::symlink(&outside, test.venv.join("share")).unwrap();
@@ -315,7 +320,7 @@ fn data_below_a_link_that_leaves_the_environment() {
 
 #[test]
 fn links_in_an_archive_that_leave_it() {
-    let Some(test) = Sandbox::with_fuse() else { return };
+    let Some(test) = mountable() else { return };
     let test = test.with_wheels([greet().data("data/share/note.txt", "a note\n")]);
     let secret = test.root().join("secret.txt");
     fs_err::write(&secret, "secret\n").unwrap();
@@ -393,7 +398,8 @@ fn a_venv_whose_python_hangs_up_or_lies() {
 
 #[test]
 fn no_dev_fuse() {
-    let Some(test) = sandbox() else { return };
+    let Some(test) = Sandbox::with_fuse() else { return };
+    let test = test.with_wheels([greet()]);
     let before = test.environment();
     let script = "mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && exec \"$@\"";
     let Some(outcome) = mount_with_dev(&test, script) else {

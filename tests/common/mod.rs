@@ -29,6 +29,9 @@ pub use wheel::WheelBuilder;
 
 /// Whether a test that mounts can run; if not, it says so loudly, or fails where the tests must run.
 pub fn fuse() -> bool {
+    if !cfg!(feature = "fuse") {
+        return tell_skipped("sitefs is built without the feature fuse");
+    }
     match fs_err::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
         Ok(_) => true,
         Err(error) => skip(&format!("FUSE does not work here: {error}")),
@@ -59,6 +62,10 @@ pub fn skip(reason: &str) -> bool {
         std::env::var_os("SITEFS_REQUIRE_FUSE").is_none_or(|value| value != "1"),
         "SITEFS_REQUIRE_FUSE=1, and this test cannot run: {reason}"
     );
+    tell_skipped(reason)
+}
+
+fn tell_skipped(reason: &str) -> bool {
     // Not by eprintln: test runners keep that to themselves when a test passes. `make test` tells the file at its end.
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {reason} ***");
     let notes = concat!(env!("CARGO_MANIFEST_DIR"), "/target/skipped.txt");

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[cfg(feature = "fuse")]
 mod auto;
 mod changes;
 mod disks;
