@@ -39,7 +39,7 @@ test: tools fuse disks ## all tests, with the tools that they need
 test-without-fuse: tools disks ## build without FUSE, and test what that can do
 	@rm -f target/skipped.txt
 	@cargo test --locked --no-default-features --no-fail-fast --lib --test without_fuse --test bad_input \
-	    && cargo test --locked --no-default-features --no-fail-fast --test link -- changes:: trees:: tools:: || failed=1; \
+	    && cargo test --locked --no-default-features --no-fail-fast --test link -- changes:: switching:: trees:: || failed=1; \
 	if [ -s target/skipped.txt ]; then echo "*** SKIPPED in part, because:"; sort target/skipped.txt | uniq -c; fi; \
 	exit $${failed:-0}
 

@@ -2,16 +2,13 @@
 //! mounted can be unmounted.
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
-use rustix::process::Pid;
 
 use crate::error::{Error, Result};
 use crate::place::{self, LinkMode};
 use crate::shell::quote;
 use crate::sys::mounts;
+use crate::sys::posix::Errno;
 use crate::venv::state::{MountRecord, State, StateLock};
 use crate::view::View;
 
@@ -41,7 +38,7 @@ pub enum Place {
     /// Here: as long as a `sitefs run` uses it.
     HereForRun,
     /// In a mount namespace of its own.
-    Elsewhere(OwnedFd),
+    Elsewhere(Infallible),
 }
 
 /// A mount that answers: there is none.
@@ -69,7 +66,7 @@ impl Waiting {
     ///
     /// # Errors
     /// None: there is no such process.
-    pub fn go(self) -> Result<Pid> {
+    pub fn go<T>(self) -> Result<T> {
         match self.0 {}
     }
 }
@@ -114,7 +111,7 @@ pub fn mount_privately(
     _point: &Path,
     _allow_other: bool,
     _then: impl FnOnce() -> Result<Infallible, i32>,
-) -> Result<(Waiting, OwnedFd)> {
+) -> Result<(Waiting, Infallible)> {
     Err(missing())
 }
 

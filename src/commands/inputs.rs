@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::cli::MountOptions;
+use crate::cli::{MountOptions, RunCommand};
 use crate::error::{Context, Error, Result};
 use crate::venv::Venv;
 use crate::venv::state::State;
@@ -48,6 +48,19 @@ impl Inputs {
             })?;
         Ok(Self { requirements, cache })
     }
+}
+
+/// The environment that `run` is about: what the option says, else the active one, else `.venv`.
+pub(super) fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
+    if let Some(venv) = command.venv.clone().or_else(|| variable("VIRTUAL_ENV")) {
+        return Ok(venv);
+    }
+    let usual = Path::new(".venv");
+    if usual.exists() || command.options.python.is_some() {
+        return Ok(usual.to_path_buf());
+    }
+    Err(Error::new("no environment is known: VIRTUAL_ENV is not set, and there is no .venv here")
+        .with_help("give it with --venv; --python creates it"))
 }
 
 /// Source: <https://docs.astral.sh/uv/concepts/cache/#cache-directory>

@@ -2,6 +2,10 @@
 
 mod inputs;
 mod mount;
+#[cfg(target_os = "linux")]
+mod run;
+#[cfg(not(target_os = "linux"))]
+#[path = "run/elsewhere.rs"]
 mod run;
 mod status;
 mod unmount;

@@ -6,8 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, RenameFlags, Timespec, Timestamps, futimens, ioctl_ficlone, linkat, renameat_with,
-    symlinkat,
+    AtFlags, CWD, RenameFlags, Timespec, Timestamps, futimens, linkat, renameat_with, symlinkat,
 };
 use rustix::io::Errno;
 
@@ -16,6 +15,7 @@ use super::root::Root;
 use super::{Content, Placement};
 use crate::error::{Error, Result};
 use crate::parallel::parallel;
+use crate::sys::clone_file;
 use crate::venv::state::State;
 
 /// Why a file could not be made.
@@ -97,9 +97,9 @@ fn finish(
             set_time(file.file(), GENERATED_TIME)?;
         }
         Content::Clone(from) => {
-            let (source, file) = (fs_err::File::open(from)?, fs_err::File::create_new(unfinished)?);
-            ioctl_ficlone(file.file(), source.file()).map_err(|errno| failed(errno.into()))?;
-            make_like(source.file(), file.file(), false)?;
+            let source = fs_err::File::open(from)?;
+            let file = clone_file(source.file(), unfinished).map_err(&failed)?;
+            make_like(source.file(), &file, false)?;
         }
         Content::Copy { from, executable } => {
             let (mut source, mut file) = (fs_err::File::open(from)?, fs_err::File::create_new(unfinished)?);

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::journal::Trace;
 use crate::error::{Error, Result};
+use crate::sys::HOLD;
 use crate::sys::beneath::{self, Place};
 use crate::sys::directory::{self, Entry};
 
@@ -21,7 +22,7 @@ pub(super) struct Root {
 
 impl Root {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = HOLD | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = open(path, flags, Mode::empty()).map_err(|errno| failed("opened", path, errno))?;
         Ok(Self { path: path.to_path_buf(), directory })
     }
@@ -63,7 +64,7 @@ impl Root {
 
     /// Whether a directory is there; what is in its way is an error.
     pub(super) fn has_directory(&self, relative: &Path) -> Result<bool> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = HOLD | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened =
             self.place(relative).and_then(|place| openat(&place.directory, place.name, flags, Mode::empty()));
         match opened {

@@ -6,8 +6,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
+
+use super::{HOLD, open_directory_below};
 
 /// A directory below another, and the last name of a path in it.
 #[derive(Debug)]
@@ -52,12 +54,8 @@ pub fn place<'a>(start: BorrowedFd<'a>, path: &'a Path) -> Result<Place<'a>, Err
     if parent.as_os_str().is_empty() {
         return Ok(Place { directory: Held::Start(start), name });
     }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let directory = match openat2(start, parent, DIRECTORY, Mode::empty(), resolve) {
-        // Kernels before 5.6, and containers whose system call filter is older than that.
-        Err(Errno::NOSYS | Errno::PERM) => walk(start, parent)?,
-        opened => opened?,
-    };
+    let opened = open_directory_below(start, parent, DIRECTORY);
+    let directory = opened.unwrap_or_else(|| walk(start, parent))?;
     Ok(Place { directory: Held::Below(directory), name })
 }
 
@@ -70,10 +68,9 @@ pub fn open(start: BorrowedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Er
     openat(&place.directory, place.name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-const DIRECTORY: OFlags =
-    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = HOLD.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What openat2(2) does in one call.
+/// The same, one directory at a time.
 fn walk(start: BorrowedFd, path: &Path) -> Result<OwnedFd, Errno> {
     let mut directory = openat(start, ".", DIRECTORY, Mode::empty())?;
     for component in path.components() {

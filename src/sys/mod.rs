@@ -1,11 +1,41 @@
 //! Thin wrappers over system calls. The only module where `unsafe` is allowed.
+//!
+//! What only Linux has (mounts, namespaces, a parent for orphans) is there only for Linux. `elsewhere/` answers for the
+//! other systems, `macos.rs` and `windows/` do what each does in its own way.
 
 pub mod beneath;
+#[cfg(target_os = "linux")]
 pub mod children;
 pub mod directory;
+#[cfg(target_os = "linux")]
 pub mod fork;
 pub mod holders;
+#[cfg(target_os = "linux")]
 pub mod identity;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "linux")]
 pub mod mounts;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/mounts.rs"]
+pub mod mounts;
+#[cfg(target_os = "linux")]
 pub mod namespace;
+#[cfg(unix)]
+pub mod posix;
+#[cfg(windows)]
+#[path = "windows/posix.rs"]
+pub mod posix;
+#[cfg(target_os = "linux")]
 pub mod signals;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(target_os = "linux")]
+pub use linux::{HOLD, clone_file, open_directory_below};
+#[cfg(target_os = "macos")]
+pub use macos::{HOLD, ask_to_end, clone_file, open_directory_below};
+#[cfg(windows)]
+pub use windows::{HOLD, ask_to_end, clone_file, open_directory_below};

@@ -3,14 +3,14 @@
 mod program;
 mod supervisor;
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Pid, geteuid, getpid};
 
 use self::program::Program;
 use self::supervisor::{Supervisor, Unmounting};
+use super::inputs::choose_venv;
 use super::mount::open_or_create;
 use super::work::{Work, is_uninstalled};
 use crate::cli::RunCommand;
@@ -38,19 +38,6 @@ pub(super) fn run(command: &RunCommand) -> Result<ExitCode> {
     let (child, unmounting) = result?;
     let supervisor = Supervisor { signals: &signals, verbosity: command.options.verbosity };
     Ok(ExitCode::from(supervisor.stay_with(child, unmounting)?))
-}
-
-fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
-    let of_shell = || env::var_os("VIRTUAL_ENV").filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(venv) = command.venv.clone().or_else(of_shell) {
-        return Ok(venv);
-    }
-    let usual = Path::new(".venv");
-    if usual.exists() || command.options.python.is_some() {
-        return Ok(usual.to_path_buf());
-    }
-    Err(Error::new("no environment is known: VIRTUAL_ENV is not set, and there is no .venv here")
-        .with_help("give it with --venv; --python creates it"))
 }
 
 /// Makes the environment complete, and starts the command in it. What `mount` has made complete is used as it is, and is not
