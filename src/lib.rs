@@ -23,4 +23,8 @@ pub mod python;
 mod shell;
 pub mod sys;
 pub mod venv;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+pub mod view;
+#[cfg(not(all(feature = "fuse", target_os = "linux")))]
+#[path = "view/unserved.rs"]
 pub mod view;

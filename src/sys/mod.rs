@@ -31,7 +31,7 @@ pub mod posix;
 #[cfg(target_os = "linux")]
 pub mod signals;
 #[cfg(windows)]
-mod windows;
+pub mod windows;
 
 #[cfg(target_os = "linux")]
 pub use linux::{HOLD, clone_file, open_directory_below};

@@ -1,16 +1,23 @@
-//! The calls that files are made with on every system, by their POSIX names: on Windows, `windows/posix.rs` answers.
+//! What files are made with on every system, by its POSIX name. On Windows, `windows/posix.rs` answers.
 
 use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use fs_err::OpenOptions;
+use fs_err::os::unix::fs::OpenOptionsExt;
 
 pub use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+pub use fs_err::canonicalize;
 pub use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, linkat, mkdirat, open, openat, renameat_with, statat,
-    symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatVfs, fstat, fstatvfs, linkat, mkdirat, open,
+    openat, renameat_with, statat, symlinkat, unlinkat,
 };
-pub use rustix::io::Errno;
+pub use rustix::io::{Errno, pread};
 pub use rustix::process::{getegid, geteuid};
 
 /// A link's target.
@@ -20,4 +27,50 @@ pub use rustix::process::{getegid, geteuid};
 pub fn read_link_at(directory: impl AsFd, name: &Path) -> Result<PathBuf, Errno> {
     let target = rustix::fs::readlinkat(directory, name, Vec::new())?;
     Ok(OsString::from_vec(target.into_bytes()).into())
+}
+
+/// Has a file opened only if it is no link.
+pub fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(libc::O_NOFOLLOW)
+}
+
+/// Has a new file be a program, or not, as the user's mask allows.
+pub fn executable(options: &mut OpenOptions, executable: bool) -> &mut OpenOptions {
+    options.mode(if executable { 0o777 } else { 0o666 })
+}
+
+/// Whether a file is a program.
+pub fn is_executable(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o111 != 0
+}
+
+/// Gives a copy the mode of its source. A cache may be read-only; the copy is the user's own.
+///
+/// # Errors
+/// What fchmod(2) says.
+pub fn copy_mode(source: &Metadata, copy: &File, executable: bool) -> io::Result<()> {
+    let mode = source.mode() & 0o777 | 0o200 | if executable { 0o111 } else { 0 };
+    copy.set_permissions(PermissionsExt::from_mode(mode))
+}
+
+/// When a file was last written, in seconds since 1970 and nanoseconds.
+pub fn modified(metadata: &Metadata) -> (i64, i64) {
+    (metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// When a file was last changed, its attributes included.
+pub fn changed(metadata: &Metadata) -> (i64, i64) {
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
+/// Whether an open file is the one at this path.
+pub fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let (ours, there) = (file.metadata().map(identity), fs_err::symlink_metadata(path).map(identity));
+    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+}
+
+/// What to do where a link mode does not work.
+pub fn help_with_links(_errno: Option<Errno>) -> &'static str {
+    "use --link-mode symlink or copy, or allow that with --fallback"
 }

@@ -1,7 +1,6 @@
 //! A distribution as the view shows it.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::generated::layer_prefixes;
@@ -10,6 +9,7 @@ use crate::error::Result;
 use crate::place::Placement;
 use crate::python::PackageName;
 use crate::sys::directory;
+use crate::sys::posix::AsFd;
 use crate::venv::Layout;
 
 /// A distribution as the view shows it.
@@ -43,12 +43,7 @@ pub enum Entries {
 
 impl Distribution {
     /// A distribution with its archive and what it has outside site-packages.
-    pub fn new(
-        archive: Archive,
-        placements: Vec<Placement>,
-        layout: &Layout,
-        entries: Entries,
-    ) -> Self {
+    pub fn new(archive: Archive, placements: Vec<Placement>, layout: &Layout, entries: Entries) -> Self {
         let mut layers = vec![archive.root.clone()];
         if let Some(data) = &archive.data {
             let data = archive.root.join(data);

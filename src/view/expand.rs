@@ -170,4 +170,3 @@ fn identify(upper: &std::os::fd::OwnedFd, children: &mut [Child]) {
 fn identity(stat: &rustix::fs::Stat) -> Identity {
     (stat.st_dev, stat.st_ino)
 }
-

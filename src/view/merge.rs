@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use rustix::fs::FileType;
-
 use super::layer::LayerId;
 use crate::sys::directory::Entry;
+use crate::sys::posix::FileType;
 
 /// What the view shows under one name.
 #[derive(Clone, Debug, PartialEq, Eq)]

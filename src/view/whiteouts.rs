@@ -51,7 +51,8 @@ impl Whiteouts {
     pub fn open(mut journal: File) -> std::io::Result<Self> {
         let mut text = Vec::new();
         journal.read_to_end(&mut text)?;
-        let mut whiteouts = Self { is_torn: text.last().is_some_and(|last| *last != b'\n'), ..Self::default() };
+        let mut whiteouts =
+            Self { is_torn: text.last().is_some_and(|last| *last != b'\n'), ..Self::default() };
         for line in text.split(|byte| *byte == b'\n') {
             if let Some((what, distribution, path)) = parse(line) {
                 whiteouts.remember(what, distribution, path);

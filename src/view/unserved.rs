@@ -1,0 +1,218 @@
+//! The view where sitefs is built without FUSE: its leaves, for the link modes. They are those of the view that is
+//! served; `tests/link` compares both with what they must be.
+
+mod clash;
+#[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "only a view that is served is changed")]
+mod crash;
+mod distribution;
+mod generated;
+mod merge;
+#[cfg(target_os = "linux")]
+#[allow(dead_code, unreachable_pub, reason = "only a view that is served is changed")]
+mod whiteouts;
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+pub use clash::{Clash, clashes};
+pub use distribution::{Distribution, Entries, installed};
+pub use generated::Generated;
+pub use layer::LayerId;
+use merge::{Merged, merge};
+#[cfg(target_os = "linux")]
+pub use whiteouts::Whiteouts;
+
+#[cfg(not(target_os = "linux"))]
+pub use self::nothing_removed::Whiteouts;
+use crate::error::Result;
+use crate::python::PackageName;
+use crate::sys::directory;
+use crate::sys::posix::{CWD, OwnedFd};
+use crate::venv::Layout;
+
+mod layer {
+    /// A layer's place in the order of the view: a higher one hides a lower one.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct LayerId(pub u32);
+}
+
+/// Why the view cannot answer.
+#[derive(Debug)]
+pub struct Failure {
+    /// What failed, on which path.
+    pub reason: String,
+}
+
+/// A leaf of an archive, or a generated file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Its path, relative to site-packages.
+    pub path: PathBuf,
+    /// The distribution that it comes from.
+    pub distribution: PackageName,
+    /// What it holds.
+    pub content: LeafContent,
+}
+
+/// What a leaf holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeafContent {
+    /// The same as this file of an archive.
+    File(PathBuf),
+    /// Bytes that the view makes up.
+    Generated(Vec<u8>),
+}
+
+/// The union of the archives.
+#[derive(Debug)]
+pub struct View {
+    distributions: Vec<Distribution>,
+    /// The directory of each layer, lowest first, and its distribution.
+    layers: BTreeMap<u32, (PathBuf, usize)>,
+    whiteouts: Whiteouts,
+    layout: Layout,
+}
+
+impl View {
+    /// The view of these distributions, lowest first, without what was removed. The environment's own site-packages is
+    /// not part of it.
+    ///
+    /// # Errors
+    /// None.
+    pub fn new(
+        distributions: Vec<Distribution>,
+        _upper: Option<OwnedFd>,
+        whiteouts: Whiteouts,
+        layout: Layout,
+    ) -> Result<Self> {
+        let of_all = distributions.iter().enumerate();
+        let directories =
+            of_all.flat_map(|(index, one)| one.layers.iter().map(move |layer| (layer.clone(), index)));
+        let layers = (0..).zip(directories).collect();
+        Ok(Self { distributions, layers, whiteouts, layout })
+    }
+
+    /// Does nothing: only a server leaves something unfinished.
+    ///
+    /// # Errors
+    /// None.
+    pub fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// All leaves.
+    ///
+    /// # Errors
+    /// An archive cannot be read.
+    pub fn leaves(&self) -> Result<Vec<Leaf>, Failure> {
+        let mut leaves = Vec::new();
+        let all = self.layers.keys().copied().map(LayerId).collect();
+        self.collect(Path::new(""), all, &mut leaves)?;
+        Ok(leaves)
+    }
+
+    fn collect(&self, directory: &Path, layers: Vec<LayerId>, leaves: &mut Vec<Leaf>) -> Result<(), Failure> {
+        let generated = self.generated(directory, &layers)?;
+        let names: HashSet<PathBuf> = generated.iter().map(|leaf| leaf.path.clone()).collect();
+        leaves.extend(generated);
+        let mut listings = Vec::with_capacity(layers.len());
+        for id in layers {
+            let Some((root, distribution)) = self.layer(id) else { continue };
+            let path =
+                if directory.as_os_str().is_empty() { root.to_path_buf() } else { root.join(directory) };
+            let mut entries = directory::list(CWD, &path).map_err(|errno| Failure {
+                reason: format!("{} cannot be listed any more: {errno}", path.display()),
+            })?;
+            let removed = self.whiteouts.removed(distribution.label(), directory);
+            entries.retain(|entry| {
+                let is_data = directory.as_os_str().is_empty() && self.is_data_directory(&entry.name);
+                !is_data && !removed.is_some_and(|removed| removed.contains(&entry.name))
+            });
+            listings.push((id, entries));
+        }
+        for (name, entry) in merge(listings) {
+            let path = directory.join(&name);
+            match entry {
+                _ if names.contains(&path) => {}
+                Merged::Directory(layers) => self.collect(&path, layers, leaves)?,
+                Merged::Leaf(layer, _) => {
+                    let Some((root, distribution)) = self.layer(layer) else { continue };
+                    let content = LeafContent::File(root.join(&path));
+                    leaves.push(Leaf { path, distribution: distribution.archive.name.clone(), content });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the view makes up in a dist-info directory, as far as the archive's own part of it is not removed.
+    fn generated(&self, directory: &Path, layers: &[LayerId]) -> Result<Vec<Leaf>, Failure> {
+        let is_its = |one: &&Distribution| directory == Path::new(&one.archive.dist_info);
+        let Some(distribution) = self.distributions.iter().rfind(is_its) else { return Ok(Vec::new()) };
+        let is_there = layers
+            .iter()
+            .filter_map(|id| self.layer(*id))
+            .any(|(_, owner)| std::ptr::eq(owner, distribution));
+        let removed = self.whiteouts.removed(distribution.label(), directory);
+        let is_removed = |name: &str| removed.is_some_and(|removed| removed.contains(OsStr::new(name)));
+        let kept = distribution.generated().filter(|(name, _)| is_there && !is_removed(name));
+        kept.map(|(name, file)| {
+            let bytes = distribution.generate(file, &self.layout);
+            Ok(Leaf {
+                path: directory.join(name),
+                distribution: distribution.archive.name.clone(),
+                content: LeafContent::Generated(
+                    bytes.map_err(|error| Failure { reason: error.to_string() })?,
+                ),
+            })
+        })
+        .collect()
+    }
+
+    fn layer(&self, id: LayerId) -> Option<(&Path, &Distribution)> {
+        let (root, distribution) = self.layers.get(&id.0)?;
+        Some((root, self.distributions.get(*distribution)?))
+    }
+
+    /// Whether a name at the root of an archive is the `.data` directory whose parts are layers of their own.
+    fn is_data_directory(&self, name: &OsString) -> bool {
+        let data = |one: &Distribution| one.archive.data.as_deref().is_some_and(|data| name == data);
+        self.distributions.iter().any(data)
+    }
+}
+
+/// Where nothing is ever mounted, nothing is removed from a mount.
+#[cfg(not(target_os = "linux"))]
+mod nothing_removed {
+    use std::collections::HashSet;
+    use std::ffi::OsString;
+    use std::fs::File;
+    use std::io;
+    use std::path::Path;
+
+    /// What was removed in an environment: nothing.
+    #[derive(Debug)]
+    pub struct Whiteouts;
+
+    impl Whiteouts {
+        /// Reads the journal, which is empty.
+        ///
+        /// # Errors
+        /// None.
+        pub fn open(_journal: File) -> io::Result<Self> {
+            Ok(Self)
+        }
+
+        /// The names in a directory that were removed: none.
+        pub fn removed(&self, _distribution: &str, _directory: &Path) -> Option<&HashSet<OsString>> {
+            None
+        }
+
+        /// Whether a path was removed.
+        pub fn is_removed(&self, _distribution: &str, _path: &Path) -> bool {
+            false
+        }
+    }
+}
