@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pep440_rs::Version;
-use rustix::fs::{CWD, FileType};
-use rustix::io::Errno;
 
 use crate::python::PackageName;
 use crate::sys::directory::{self, Entry};
+use crate::sys::posix::{CWD, Errno, FileType};
 
 /// One wheel unpacked, as a cache holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ impl Cache {
     /// `root` is no directory, or nothing that sitefs knows as a cache.
     pub fn open(root: &Path) -> Result<Self> {
         const HELP: &str = "`uv cache dir` prints where uv's cache is";
-        let found = fs_err::canonicalize(root)
+        let found = crate::sys::posix::canonicalize(root)
             .map_err(Error::from)
             .and_then(|root| Ok((UvCache::open(&root)?, root)));
         match found {

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::process::geteuid;
-
 use super::mount::venv_of;
 use crate::cli::{UnmountOptions, Verbosity};
 use crate::error::{Error, Result};
 use crate::fuse;
 use crate::place;
 use crate::shell::quote;
+use crate::sys::posix::{Errno, is_root, user};
 use crate::sys::{holders, mounts};
 use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State, StateLock};
@@ -40,10 +38,8 @@ pub(super) fn unmount(options: &UnmountOptions) -> Result<()> {
 
 /// Unmounts all that this user mounted, and goes on when one fails.
 fn unmount_all(options: &UnmountOptions) -> Result<()> {
-    let me = geteuid();
     let mounts = mounts::all()?;
-    let mine =
-        mounts.iter().filter(|mount| mount.is_ours() && (me.is_root() || mount.user == Some(me.as_raw())));
+    let mine = mounts.iter().filter(|mount| mount.is_ours() && (is_root() || mount.user == Some(user())));
     let (mut found, mut failed) = (0, Vec::new());
     for mount in mine {
         found += 1;

@@ -43,7 +43,7 @@ fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
     let candidates = [root.join(path), site_packages.join(path), here];
     let resolved =
         candidates.iter().filter(|path| fs_err::symlink_metadata(path).is_ok()).filter_map(|path| {
-            let parent = fs_err::canonicalize(path.parent()?).ok()?;
+            let parent = crate::sys::posix::canonicalize(path.parent()?).ok()?;
             Some(parent.join(path.file_name()?))
         });
     resolved.into_iter().find(|path| path.starts_with(root)).ok_or_else(|| {

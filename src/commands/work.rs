@@ -2,12 +2,8 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use rustix::fs::{Mode, OFlags, open};
-use rustix::process::geteuid;
 
 use super::inputs::Inputs;
 use crate::cache::{Archive, Cache};
@@ -21,6 +17,7 @@ use crate::parallel::parallel;
 use crate::place::{self, Difficulty, LinkMode, Placement};
 use crate::shell::quote;
 use crate::sys::mounts;
+use crate::sys::posix::{OwnedFd, canonicalize, is_root, open_directory};
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Interpreter, Layout, Venv};
 use crate::view::{Clash, Distribution, Entries, View, Whiteouts, clashes, installed};
@@ -131,7 +128,7 @@ impl<'a> Work<'a> {
 
     /// Whether all users may see a mount.
     pub(super) fn allow_other(&self) -> bool {
-        self.options.allow_other || geteuid().is_root()
+        self.options.allow_other || is_root()
     }
 
     /// Makes the view real.
@@ -181,7 +178,7 @@ impl<'a> Work<'a> {
             pid: 0,
             since: 0,
             site_packages: self.layout.site_packages(),
-            cache: fs_err::canonicalize(&self.inputs.cache)?,
+            cache: canonicalize(&self.inputs.cache)?,
             requirements: self.inputs.requirements.clone(),
             distributions: distributions
                 .iter()
@@ -269,7 +266,7 @@ fn resolve(
     locks.notes.iter().for_each(|note| options.verbosity.note(note));
     let pins = locks.select(&interpreter.markers)?;
     // The environment may be one that is made for this, and removed again if it cannot be completed.
-    let python = fs_err::canonicalize(layout.python())?;
+    let python = canonicalize(layout.python())?;
     Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python)
 }
 
@@ -280,7 +277,7 @@ pub(super) fn is_uninstalled(whiteouts: &Whiteouts, distribution: &str, dist_inf
 
 fn open_upper(layout: &Layout) -> Result<OwnedFd> {
     let point = layout.site_packages();
-    open(&point, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+    open_directory(&point).map_err(|errno| {
         Error::new(format!("{} cannot be opened: {errno}", point.display()))
             .with_help("a virtual environment has it: make the environment anew")
     })

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use walkdir::WalkDir;
@@ -12,6 +11,7 @@ use crate::cache::Archive;
 use crate::error::{Context, Error, Result};
 use crate::place::{Content, LinkMode, Placement};
 use crate::python::{EntryPoint, entry_points};
+use crate::sys::posix::is_executable;
 use crate::venv::{Layout, state};
 
 /// What an archive puts outside site-packages: launchers of its entry points, and its `.data` directory's `scripts`,
@@ -129,7 +129,7 @@ impl Data<'_> {
                 continue;
             }
             let from = self.root(part).join(&file);
-            let executable = fs_err::metadata(&from)?.permissions().mode() & 0o111 != 0;
+            let executable = is_executable(&fs_err::metadata(&from)?);
             let content = if executable || path.starts_with("etc") {
                 Content::Copy { from, executable }
             } else {

@@ -5,10 +5,8 @@
 //! says, whatever moment the process was killed at.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +16,7 @@ use super::root::Root;
 use super::{Content, Placement};
 use crate::error::Result;
 use crate::python::PackageName;
+use crate::sys::posix::modified;
 use crate::venv::state::State;
 
 const FILE: &str = "placed.json";
@@ -60,12 +59,6 @@ pub(super) enum Trace {
     Other,
 }
 
-impl Trace {
-    pub(super) fn symlink(target: Vec<u8>) -> Self {
-        Self::Symlink(OsString::from_vec(target).into())
-    }
-}
-
 impl Journal {
     /// The journal, if there is one. Its paths stay in the environment, whoever wrote them.
     pub(super) fn load(state: &State) -> Result<Option<Self>> {
@@ -87,7 +80,7 @@ impl Placed {
         let file = |size, seconds, nanoseconds| Trace::File { size, seconds, nanoseconds };
         let copy = |from: &Path| {
             let metadata = fs_err::metadata(from)?;
-            Ok::<_, io::Error>(file(metadata.size(), metadata.mtime(), 0))
+            Ok::<_, io::Error>(file(metadata.len(), modified(&metadata).0, 0))
         };
         let (how, trace) = match &placement.content {
             Content::Bytes { bytes, executable } => {
@@ -98,7 +91,8 @@ impl Placed {
             Content::Symlink(target) => (How::Symlink, Trace::Symlink(target.clone())),
             Content::HardLink(from) => {
                 let metadata = fs_err::metadata(from)?;
-                let trace = file(metadata.size(), metadata.mtime(), metadata.mtime_nsec());
+                let (seconds, nanoseconds) = modified(&metadata);
+                let trace = file(metadata.len(), seconds, nanoseconds);
                 (How::HardLink(from.clone()), trace)
             }
             Content::Clone(from) => (How::Clone(from.clone()), copy(from)?),

@@ -1,14 +1,9 @@
 //! Making one file. It is finished in `.sitefs/staging/` and then gets its name.
 
-use std::fs::File;
+use std::fs::{File, FileTimes};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-
-use rustix::fs::{
-    AtFlags, CWD, RenameFlags, Timespec, Timestamps, futimens, linkat, renameat_with, symlinkat,
-};
-use rustix::io::Errno;
+use std::time::{Duration, SystemTime};
 
 use super::journal::GENERATED_TIME;
 use super::root::Root;
@@ -16,6 +11,7 @@ use super::{Content, Placement};
 use crate::error::{Error, Result};
 use crate::parallel::parallel;
 use crate::sys::clone_file;
+use crate::sys::posix::{self, Errno};
 use crate::venv::state::State;
 
 /// Why a file could not be made.
@@ -66,17 +62,11 @@ fn make(root: &Root, unfinished: &Path, placement: &Placement) -> Result<(), Dif
     let failed = |error: io::Error| difficulty(&error, &placement.content, &root.path(&placement.path));
     let place = root.place(&placement.path).map_err(|errno| failed(errno.into()))?;
     let made = match &placement.content {
-        Content::Symlink(target) => symlinkat(target, &place.directory, place.name),
-        Content::HardLink(from) => linkat(CWD, from, &place.directory, place.name, AtFlags::empty()),
+        Content::Symlink(target) => place.symlink(target),
+        Content::HardLink(from) => place.hard_link(from),
         content => {
             finish(content, unfinished, failed)?;
-            match renameat_with(CWD, unfinished, &place.directory, place.name, RenameFlags::NOREPLACE) {
-                // Some file systems (NFS) have no rename that replaces nothing; a link replaces nothing either.
-                Err(Errno::INVAL | Errno::NOSYS) => {
-                    linkat(CWD, unfinished, &place.directory, place.name, AtFlags::empty())
-                }
-                renamed => renamed,
-            }
+            place.move_here(unfinished)
         }
     };
     made.map_err(|errno| failed(errno.into()))
@@ -91,8 +81,8 @@ fn finish(
     match content {
         Content::Bytes { bytes, executable } => {
             let mut options = fs_err::OpenOptions::new();
-            fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, if *executable { 0o777 } else { 0o666 });
-            let mut file = options.write(true).create_new(true).open(unfinished)?;
+            let mut file =
+                posix::executable(&mut options, *executable).write(true).create_new(true).open(unfinished)?;
             file.write_all(bytes).map_err(&failed)?;
             set_time(file.file(), GENERATED_TIME)?;
         }
@@ -114,15 +104,15 @@ fn finish(
 /// Gives a copy the time and the mode of its source. A cache may be read-only; the copy is the user's own.
 fn make_like(source: &File, copy: &File, executable: bool) -> Result<()> {
     let metadata = source.metadata()?;
-    let wanted = metadata.permissions().mode() & 0o777 | 0o200 | if executable { 0o111 } else { 0 };
-    copy.set_permissions(PermissionsExt::from_mode(wanted))?;
-    set_time(copy, metadata.mtime())
+    posix::copy_mode(&metadata, copy, executable)?;
+    set_time(copy, posix::modified(&metadata).0)
 }
 
 fn set_time(file: &File, seconds: i64) -> Result<()> {
-    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(futimens(file, &times).map_err(io::Error::from)?)
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let time =
+        if seconds < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance };
+    Ok(file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?)
 }
 
 /// Says which two paths, and whether another way of making files may do.
@@ -152,9 +142,7 @@ fn difficulty(error: &io::Error, content: &Content, path: &Path) -> Difficulty {
                 | Errno::MLINK
                 | Errno::NOSYS,
             ),
-        ) => Difficulty::Unsupported(
-            told.with_help("use --link-mode symlink or copy, or allow that with --fallback"),
-        ),
+        ) => Difficulty::Unsupported(told.with_help(posix::help_with_links(errno))),
         _ => Difficulty::Failed(told),
     }
 }

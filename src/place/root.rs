@@ -1,17 +1,14 @@
 //! The environment's directory, within which all is done: its owner may be somebody else, and no link leads out of it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, open, openat, readlinkat, statat, unlinkat};
-use rustix::io::Errno;
 
 use super::journal::Trace;
 use crate::error::{Error, Result};
-use crate::sys::HOLD;
 use crate::sys::beneath::{self, Place};
-use crate::sys::directory::{self, Entry};
+use crate::sys::directory::Entry;
+use crate::sys::posix::{AsFd, Errno, OwnedFd};
+use crate::sys::{Found, hold};
 
 /// An environment's directory, open.
 #[derive(Debug)]
@@ -22,8 +19,7 @@ pub(super) struct Root {
 
 impl Root {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let flags = HOLD | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = open(path, flags, Mode::empty()).map_err(|errno| failed("opened", path, errno))?;
+        let directory = hold(path).map_err(|errno| failed("opened", path, errno))?;
         Ok(Self { path: path.to_path_buf(), directory })
     }
 
@@ -39,24 +35,12 @@ impl Root {
 
     /// What an entry is; nothing where nothing is.
     pub(super) fn look(&self, relative: &Path) -> Result<Option<Trace>> {
-        let look = || {
-            let place = self.place(relative)?;
-            let stat = statat(&place.directory, place.name, AtFlags::SYMLINK_NOFOLLOW)?;
-            Ok(match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Symlink => {
-                    let target = readlinkat(&place.directory, place.name, Vec::new())?;
-                    Trace::symlink(target.into_bytes())
-                }
-                FileType::RegularFile => Trace::File {
-                    size: u64::try_from(stat.st_size).unwrap_or(0),
-                    seconds: stat.st_mtime,
-                    nanoseconds: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
-                },
-                _ => Trace::Other,
-            })
-        };
-        match look() {
-            Ok(trace) => Ok(Some(trace)),
+        match self.place(relative).and_then(|place| place.look()) {
+            Ok(Found::Symlink(target)) => Ok(Some(Trace::Symlink(target))),
+            Ok(Found::File { size, modified: (seconds, nanoseconds) }) => {
+                Ok(Some(Trace::File { size, seconds, nanoseconds }))
+            }
+            Ok(Found::Other) => Ok(Some(Trace::Other)),
             Err(errno) if is_absent(errno) => Ok(None),
             Err(errno) => Err(self.failed("looked at", relative, errno)),
         }
@@ -64,11 +48,8 @@ impl Root {
 
     /// Whether a directory is there; what is in its way is an error.
     pub(super) fn has_directory(&self, relative: &Path) -> Result<bool> {
-        let flags = HOLD | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened =
-            self.place(relative).and_then(|place| openat(&place.directory, place.name, flags, Mode::empty()));
-        match opened {
-            Ok(_) => Ok(true),
+        match self.place(relative).and_then(|place| place.check_directory()) {
+            Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let path = self.path(relative);
@@ -81,7 +62,7 @@ impl Root {
 
     /// The entries of a directory; nothing where there is none.
     pub(super) fn list(&self, relative: &Path) -> Result<Option<Vec<Entry>>> {
-        match self.place(relative).and_then(|place| directory::list(&place.directory, place.name)) {
+        match self.place(relative).and_then(|place| place.list()) {
             Ok(entries) => Ok(Some(entries)),
             Err(errno) if is_absent(errno) => Ok(None),
             Err(errno) => Err(self.failed("listed", relative, errno)),
@@ -89,22 +70,21 @@ impl Root {
     }
 
     pub(super) fn create_directory(&self, relative: &Path) -> Result<()> {
-        let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
         self.place(relative)
-            .and_then(|place| mkdirat(&place.directory, place.name, mode))
+            .and_then(|place| place.create_directory())
             .map_err(|errno| self.failed("made", relative, errno))
     }
 
     pub(super) fn remove_file(&self, relative: &Path) -> Result<()> {
-        self.unlink(relative, AtFlags::empty())
+        self.unless_removed(relative, self.place(relative).and_then(|place| place.remove_file()))
     }
 
     pub(super) fn remove_directory_if_empty(&self, relative: &Path) -> Result<()> {
-        self.unlink(relative, AtFlags::REMOVEDIR)
+        self.unless_removed(relative, self.place(relative).and_then(|place| place.remove_directory()))
     }
 
-    fn unlink(&self, relative: &Path, flags: AtFlags) -> Result<()> {
-        match self.place(relative).and_then(|place| unlinkat(&place.directory, place.name, flags)) {
+    fn unless_removed(&self, relative: &Path, removed: Result<(), Errno>) -> Result<()> {
+        match removed {
             Err(errno) if errno != Errno::NOTEMPTY && !is_absent(errno) => {
                 Err(self.failed("removed", relative, errno))
             }

@@ -3,10 +3,14 @@
 //! What only Linux has (mounts, namespaces, a parent for orphans) is there only for Linux. `elsewhere/` answers for the
 //! other systems, `macos.rs` and `windows/` do what each does in its own way.
 
+#[cfg(unix)]
 pub mod beneath;
 #[cfg(target_os = "linux")]
 pub mod children;
+#[cfg(unix)]
 pub mod directory;
+#[cfg(unix)]
+mod entry;
 #[cfg(target_os = "linux")]
 pub mod fork;
 pub mod holders;
@@ -25,17 +29,34 @@ pub mod mounts;
 pub mod namespace;
 #[cfg(unix)]
 pub mod posix;
-#[cfg(windows)]
-#[path = "windows/posix.rs"]
-pub mod posix;
 #[cfg(target_os = "linux")]
 pub mod signals;
 #[cfg(windows)]
-pub mod windows;
+mod windows;
 
+use std::path::PathBuf;
+
+#[cfg(unix)]
+pub use entry::hold;
 #[cfg(target_os = "linux")]
 pub use linux::{HOLD, clone_file, open_directory_below};
 #[cfg(target_os = "macos")]
 pub use macos::{HOLD, ask_to_end, clone_file, open_directory_below};
 #[cfg(windows)]
-pub use windows::{HOLD, ask_to_end, clone_file, open_directory_below};
+pub use windows::{ask_to_end, beneath, beneath::hold, clone_file, directory, posix};
+
+/// What a look at an entry tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A symbolic link, and its target.
+    Symlink(PathBuf),
+    /// A regular file.
+    File {
+        /// Its size in bytes.
+        size: u64,
+        /// When it was written, in seconds since 1970 and nanoseconds.
+        modified: (i64, i64),
+    },
+    /// Anything else.
+    Other,
+}

@@ -13,12 +13,28 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 pub use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use fs_err::canonicalize;
-pub use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatVfs, fstat, fstatvfs, linkat, mkdirat, open,
-    openat, renameat_with, statat, symlinkat, unlinkat,
-};
-pub use rustix::io::{Errno, pread};
-pub use rustix::process::{getegid, geteuid};
+pub use rustix::fs::{CWD, FileType};
+use rustix::fs::{Mode, OFlags, open};
+pub use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// Opens a directory for reading.
+///
+/// # Errors
+/// What open(2) says.
+pub fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The user's number.
+pub fn user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Whether this user may do everything.
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
 
 /// A link's target.
 ///
@@ -31,7 +47,8 @@ pub fn read_link_at(directory: impl AsFd, name: &Path) -> Result<PathBuf, Errno>
 
 /// Has a file opened only if it is no link.
 pub fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
-    options.custom_flags(libc::O_NOFOLLOW)
+    // The server has no umask, for its users' files.
+    options.custom_flags(libc::O_NOFOLLOW).mode(0o644)
 }
 
 /// Has a new file be a program, or not, as the user's mask allows.

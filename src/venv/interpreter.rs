@@ -3,8 +3,6 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{self, Command, Output, Stdio};
 
@@ -15,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Context, Error, Result};
 use crate::python::Tags;
 use crate::python::tags::InterpreterFacts;
+use crate::sys::posix::modified;
 
 /// What sitefs needs to know of a virtual environment's interpreter.
 #[derive(Clone, Debug)]
@@ -75,7 +74,7 @@ impl Interpreter {
     /// # Errors
     /// As [`Interpreter::of`]. A folder that cannot be read or written is no error.
     pub fn remembered_in(folder: Option<&Path>, venv: &Path) -> Result<Self> {
-        let python = venv.join("bin/python");
+        let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
         answer(folder, &python).map(Self::from).map_err(|error| {
             if error.help().is_some() {
                 return error;
@@ -117,7 +116,7 @@ fn answer(folder: Option<&Path>, python: &Path) -> Result<Answer> {
 }
 
 fn resolve(python: &Path) -> Result<PathBuf> {
-    fs_err::canonicalize(python).map_err(|error| match fs_err::read_link(python) {
+    crate::sys::posix::canonicalize(python).map_err(|error| match fs_err::read_link(python) {
         Ok(target) if error.kind() == io::ErrorKind::NotFound => Error::new(format!(
             "the interpreter {} is a link to {}, which is not there",
             python.display(),
@@ -139,10 +138,11 @@ fn resolve(python: &Path) -> Result<PathBuf> {
 /// share an interpreter and a home on one drive.
 fn identity(real: &Path) -> Result<String> {
     let metadata = fs_err::metadata(real)?;
+    let (seconds, nanoseconds) = modified(&metadata);
     let mut hash = Sha256::new();
     hash.update(FORMAT);
-    hash.update(real.as_os_str().as_bytes());
-    hash.update(format!("\0{} {}.{:09}", metadata.size(), metadata.mtime(), metadata.mtime_nsec()));
+    hash.update(real.as_os_str().as_encoded_bytes());
+    hash.update(format!("\0{} {seconds}.{nanoseconds:09}", metadata.len()));
     for file in ["/proc/sys/kernel/osrelease", "/proc/sys/kernel/version", "/etc/os-release"] {
         hash.update([0]);
         hash.update(fs_err::read(file).unwrap_or_default());
@@ -152,7 +152,9 @@ fn identity(real: &Path) -> Result<String> {
 
 fn user_folder() -> Option<PathBuf> {
     let folder = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    let of_windows = || folder("LOCALAPPDATA").filter(|_| cfg!(windows));
+    let of_home = || Some(folder("HOME")?.join(".cache"));
+    let cache = folder("XDG_CACHE_HOME").or_else(of_windows).or_else(of_home)?;
     Some(cache.join("sitefs/interpreters"))
 }
 
@@ -205,7 +207,7 @@ fn run(python: &Path) -> io::Result<Output> {
 fn is_read_by_python(variable: &OsStr) -> bool {
     ["PYTHON", "_PYTHON", "__PYVENV_LAUNCHER__"]
         .iter()
-        .any(|prefix| variable.as_bytes().starts_with(prefix.as_bytes()))
+        .any(|prefix| variable.as_encoded_bytes().starts_with(prefix.as_bytes()))
 }
 
 fn parse(text: &[u8]) -> Result<Answer> {

@@ -71,7 +71,7 @@ impl Layout {
 
 /// The directory that a path is in, without links. The path itself may be a mount that does not answer.
 fn parent_of(path: &Path) -> Result<PathBuf> {
-    Ok(fs_err::canonicalize(path.parent().unwrap_or(path))?)
+    Ok(crate::sys::posix::canonicalize(path.parent().unwrap_or(path))?)
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
 
     fn layout() -> Layout {
         let site_packages = PathBuf::from("lib/python3.11/site-packages");
-        let root = fs_err::canonicalize(tempfile::tempdir().unwrap().keep()).unwrap();
+        let root = crate::sys::posix::canonicalize(tempfile::tempdir().unwrap().keep()).unwrap();
         fs_err::create_dir_all(root.join(&site_packages)).unwrap();
         let scheme = Scheme {
             purelib: site_packages.clone(),

@@ -24,7 +24,7 @@ pub struct Venv {
 /// # Errors
 /// Nothing is there, or this user may not look.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
-    fs_err::canonicalize(path).map_err(|error| match error.kind() {
+    crate::sys::posix::canonicalize(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::new(format!("there is no {}", path.display())),
         _ => error.into(),
     })

@@ -1,20 +1,18 @@
 //! What sitefs keeps in `VENV/.sitefs/`: a lock, the record of the mount, the server's log.
 
-use std::fs::{File, Metadata, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs_err::OpenOptions;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
 use crate::place::LinkMode;
 use crate::python::PackageName;
+use crate::sys::posix::{is_at, no_links};
 
 /// The directory in an environment that is sitefs's own.
 pub const DIRECTORY: &str = ".sitefs";
@@ -71,8 +69,9 @@ pub struct StateLock {
     file: File,
 }
 
-impl AsFd for StateLock {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+#[cfg(unix)]
+impl std::os::fd::AsFd for StateLock {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
@@ -328,17 +327,6 @@ const WHITEOUTS: &str = "whiteouts";
 
 /// The lock that those `sitefs run` share that use an environment.
 const RUNS: &str = "runs";
-
-fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
-    // The server has no umask, for its users' files.
-    options.custom_flags(libc::O_NOFOLLOW).mode(0o644)
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
-    let (ours, there) = (file.metadata().map(identity), fs_err::symlink_metadata(path).map(identity));
-    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
-}
 
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)

@@ -3,12 +3,12 @@
 //! uv tells sources apart by a hash of their URL, which is not computed here. Instead, an HTTP pointer tells its URL, and
 //! a local one the change time that its file, or a directory's project files, had.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::pointer::{Pointer, Timestamp, recorded_url};
 use crate::cache::direct_url::without_credentials;
 use crate::lock::{Pin, Source};
+use crate::sys::posix;
 
 /// Whether a cached wheel comes from the source that a pin names.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,10 +50,10 @@ fn local(path: &Path, pointer: &Pointer, changed: Option<Timestamp>) -> Provenan
 
 /// When a file was last changed: uv compares `ctime`.
 fn changed(file: &Path) -> Option<Timestamp> {
-    let metadata = fs_err::metadata(file).ok()?;
+    let (seconds, nanoseconds) = posix::changed(&fs_err::metadata(file).ok()?);
     Some(Timestamp {
-        secs_since_epoch: metadata.ctime().try_into().ok()?,
-        nanos_since_epoch: metadata.ctime_nsec().try_into().ok()?,
+        secs_since_epoch: seconds.try_into().ok()?,
+        nanos_since_epoch: nanoseconds.try_into().ok()?,
     })
 }
 

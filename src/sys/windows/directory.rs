@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::posix::{AsFd, CWD, Errno, FileType, Mode, OFlags, openat};
+use super::posix::{AsFd, Errno, FileType};
 
 /// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,14 +17,15 @@ pub struct Entry {
 /// The entries of a directory below `base`, in no order.
 ///
 /// # Errors
-/// What the system says; `NOTDIR` where a link stands in its place.
+/// What the system says; `NOTDIR` where a link or a file stands in its place.
 pub fn list(base: impl AsFd, path: &Path) -> Result<Vec<Entry>, Errno> {
-    let directory = openat(base, path, OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-    let entries = fs_err::read_dir(directory.as_fd().path(CWD, Path::new("")))?;
-    entries
-        .map(|entry| {
-            let entry = entry?;
-            Ok(Entry { name: entry.file_name(), file_type: entry.file_type()?.into() })
-        })
-        .collect()
+    let directory = base.as_fd().path(path);
+    if !fs_err::symlink_metadata(&directory)?.is_dir() {
+        return Err(Errno::NOTDIR);
+    }
+    let entry = |entry: std::io::Result<fs_err::DirEntry>| {
+        let entry = entry?;
+        Ok(Entry { name: entry.file_name(), file_type: entry.file_type()?.into() })
+    };
+    fs_err::read_dir(directory)?.map(entry).collect()
 }

@@ -1,5 +1,6 @@
 //! What Windows does in its own way. Written by Microsoft's documentation and type-checked; never run by us.
 
+pub mod beneath;
 pub mod directory;
 pub mod posix;
 
@@ -8,19 +9,7 @@ use std::io;
 use std::path::Path;
 use std::process::Child;
 
-use posix::{BorrowedFd, Errno, OFlags, OwnedFd};
-
-/// How to open a directory that is only to be held.
-pub const HOLD: OFlags = OFlags::RDONLY;
-
-/// There is no openat2(2).
-pub fn open_directory_below(
-    _start: BorrowedFd,
-    _path: &Path,
-    _flags: OFlags,
-) -> Option<Result<OwnedFd, Errno>> {
-    None
-}
+use posix::Errno;
 
 /// ReFS has clones, NTFS has none; sitefs makes none on either.
 ///

@@ -5,11 +5,8 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::marker::PhantomData;
-use std::ops::BitOr;
-use std::os::windows::fs::{FileTypeExt, symlink_dir, symlink_file};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf, Prefix};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fs_err::OpenOptions;
@@ -82,27 +79,6 @@ pub enum FileType {
     Unknown,
 }
 
-impl FileType {
-    /// What [`Stat::st_mode`] says.
-    pub fn from_raw_mode(mode: u32) -> Self {
-        match mode & 0o170_000 {
-            0o040_000 => Self::Directory,
-            0o100_000 => Self::RegularFile,
-            0o120_000 => Self::Symlink,
-            _ => Self::Unknown,
-        }
-    }
-
-    fn raw_mode(self) -> u32 {
-        match self {
-            Self::Directory => 0o040_755,
-            Self::RegularFile => 0o100_644,
-            Self::Symlink => 0o120_777,
-            Self::Unknown => 0,
-        }
-    }
-}
-
 impl From<std::fs::FileType> for FileType {
     fn from(file_type: std::fs::FileType) -> Self {
         if file_type.is_symlink() {
@@ -146,5 +122,118 @@ impl AsFd for BorrowedFd<'_> {
 impl<T: AsFd> AsFd for &T {
     fn as_fd(&self) -> BorrowedFd<'_> {
         (*self).as_fd()
+    }
+}
+
+impl BorrowedFd<'_> {
+    pub(super) fn path(self, relative: &Path) -> PathBuf {
+        if relative.as_os_str().is_empty() || relative == Path::new(".") {
+            self.0.to_path_buf()
+        } else {
+            self.0.join(relative)
+        }
+    }
+}
+
+/// Where relative paths start from: what is given with it is absolute.
+pub const CWD: Here = Here;
+
+/// The type of [`CWD`].
+#[derive(Clone, Copy, Debug)]
+pub struct Here;
+
+impl AsFd for Here {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        BorrowedFd(Path::new(""))
+    }
+}
+
+/// Holds a directory.
+///
+/// # Errors
+/// It is not there, or is none.
+pub fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    if fs_err::metadata(path)?.is_dir() { Ok(OwnedFd(path.to_path_buf())) } else { Err(Errno::NOTDIR) }
+}
+
+/// The path without links, and as people and Python write it: not `\\?\C:\venv` but `C:\venv`.
+///
+/// # Errors
+/// What the system says.
+pub fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    let path = fs_err::canonicalize(path.as_ref())?;
+    let mut components = path.components();
+    match components.next() {
+        Some(Component::Prefix(prefix)) => match prefix.kind() {
+            Prefix::VerbatimDisk(letter) => {
+                Ok(Path::new(&format!("{}:", char::from(letter))).join(components.as_path()))
+            }
+            _ => Ok(path),
+        },
+        _ => Ok(path),
+    }
+}
+
+/// `FILE_FLAG_OPEN_REPARSE_POINT`.
+const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+
+/// Has a link opened itself, not what it leads to.
+pub fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(OPEN_REPARSE_POINT)
+}
+
+/// What is a program shows by its name here.
+pub fn executable(options: &mut OpenOptions, _executable: bool) -> &mut OpenOptions {
+    options
+}
+
+/// What is a program shows by its name here.
+pub fn is_executable(_metadata: &Metadata) -> bool {
+    false
+}
+
+/// A copy can be written from the start.
+///
+/// # Errors
+/// None.
+pub fn copy_mode(_source: &Metadata, _copy: &File, _executable: bool) -> io::Result<()> {
+    Ok(())
+}
+
+/// When a file was last written, in seconds since 1970 and nanoseconds.
+pub fn modified(metadata: &Metadata) -> (i64, i64) {
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos().into())
+}
+
+/// The same, as uv takes it here.
+pub fn changed(metadata: &Metadata) -> (i64, i64) {
+    modified(metadata)
+}
+
+/// Whether an open file is the one at this path. An open file keeps its name here as long as nobody renames it.
+pub fn is_at(_file: &File, path: &Path) -> bool {
+    fs_err::symlink_metadata(path).is_ok()
+}
+
+/// The user's number, which Windows has not.
+pub fn user() -> u32 {
+    0
+}
+
+/// Whether this user may do everything: nobody may who is not asked first.
+pub fn is_root() -> bool {
+    false
+}
+
+/// What to do where a link mode does not work.
+pub fn help_with_links(errno: Option<Errno>) -> &'static str {
+    match errno {
+        Some(Errno::PERM) => {
+            "Windows lets only administrators make symbolic links, unless Developer Mode is on: turn it on in \
+             Settings, System, For developers, or use --link-mode hardlink or copy"
+        }
+        _ => "use --link-mode hardlink or copy, or allow copies with --fallback",
     }
 }
