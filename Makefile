@@ -44,6 +44,10 @@ test-without-fuse: tools disks ## build without FUSE, and test what that can do
 	if [ -s target/skipped.txt ]; then echo "*** SKIPPED in part, because:"; sort target/skipped.txt | uniq -c; fi; \
 	exit $${failed:-0}
 
+.PHONY: check-platforms
+check-platforms: ## type-check for macOS and Windows; nothing is built or run
+	@tests/check-platforms $(TOOLS)/debian-rust
+
 .PHONY: test-long
 test-long: tools fuse disks ## the tests that take minutes: link modes of the larger corpora
 	cargo test --locked --no-fail-fast --test link -- --ignored --test-threads=1

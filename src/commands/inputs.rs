@@ -65,8 +65,10 @@ pub(super) fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
 
 /// Source: <https://docs.astral.sh/uv/concepts/cache/#cache-directory>
 fn uv_default() -> Option<PathBuf> {
-    variable("XDG_CACHE_HOME")
-        .map(|directory| directory.join("uv"))
+    let of_windows = || variable("LOCALAPPDATA").filter(|_| cfg!(windows));
+    of_windows()
+        .map(|directory| directory.join("uv/cache"))
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("uv")))
         .or_else(|| variable("HOME").map(|home| home.join(".cache/uv")))
 }
 

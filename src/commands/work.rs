@@ -139,6 +139,11 @@ impl<'a> Work<'a> {
     ) -> Result<MountRecord, Difficulty> {
         let mut placements: Vec<Placement> =
             distributions.iter().flat_map(|distribution| distribution.placements.iter().cloned()).collect();
+        if cfg!(windows) {
+            let say =
+                "commands of entry points (Scripts\\*.exe) are not made on Windows: use python -m MODULE";
+            self.options.verbosity.note(say);
+        }
         let mut record = self.record(&distributions, mode)?;
         let view = View::new(distributions, None, self.whiteouts()?, self.layout.clone())?;
         placements.extend(link::plan(&view, mode, &self.layout)?);

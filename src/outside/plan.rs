@@ -10,6 +10,7 @@ use super::scripts::{has_python_line, launcher, rewritten};
 use crate::cache::Archive;
 use crate::error::{Context, Error, Result};
 use crate::place::{Content, LinkMode, Placement};
+use crate::python::record::slashed;
 use crate::python::{EntryPoint, entry_points};
 use crate::sys::posix::is_executable;
 use crate::venv::{Layout, state};
@@ -27,7 +28,8 @@ pub fn plan(archive: &Archive, layout: &Layout, mode: LinkMode) -> Result<Vec<Pl
     }
     let commands: HashSet<&str> = entry_points.iter().map(|entry_point| entry_point.name.as_str()).collect();
     let bin = &layout.scheme.scripts;
-    for entry_point in &entry_points {
+    // There a command is a program of its own, of which sitefs has none to copy.
+    for entry_point in entry_points.iter().filter(|_| !cfg!(windows)) {
         let content = Content::Bytes { bytes: launcher(entry_point, &layout.python()), executable: true };
         placements.push(Placement {
             path: bin.join(&entry_point.name),
@@ -166,9 +168,8 @@ impl Data<'_> {
         if command.is_some_and(entry_points::is_reserved) {
             return Err(self.refused(file, "it would replace the environment's interpreter"));
         }
-        let source = Path::new(self.name).join(part).join(file);
-        let distribution = self.archive.name.clone();
-        Ok(Placement { path, distribution, source: source.to_str().map(str::to_owned), content })
+        let source = file.to_str().map(|_| slashed(&Path::new(self.name).join(part).join(file)));
+        Ok(Placement { path, distribution: self.archive.name.clone(), source, content })
     }
 
     fn root(&self, part: &str) -> PathBuf {

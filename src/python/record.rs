@@ -1,5 +1,8 @@
 //! RECORD: the files of an installed distribution.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use csv::{ReaderBuilder, StringRecord, WriterBuilder};
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
@@ -75,6 +78,12 @@ fn parse_row(row: &StringRecord) -> Result<RecordEntry, String> {
         .map(|size| size.parse().map_err(|_| format!("the size `{size}` is no number")))
         .transpose()?;
     Ok(RecordEntry { path: path.to_owned(), hash: field(1).map(str::to_owned), size })
+}
+
+/// A relative path as RECORD writes it, with `/` on every system.
+pub(crate) fn slashed(path: &Path) -> String {
+    let components: Vec<_> = path.iter().map(OsStr::to_string_lossy).collect();
+    components.join("/")
 }
 
 #[cfg(test)]

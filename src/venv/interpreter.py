@@ -19,8 +19,9 @@ def main():
 
 def scheme():
     # Not the default scheme, which distributors patch: Debian's says `local/lib/python3.11/dist-packages`.
-    # Before 3.11 there is no `venv` scheme, and `posix_prefix` is what a virtual environment has.
-    name = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
+    # Before 3.11 there is no `venv` scheme, and this is what a virtual environment has.
+    before = "nt" if os.name == "nt" else "posix_prefix"
+    name = "venv" if "venv" in sysconfig.get_scheme_names() else before
     root = os.sep + "venv"
     bases = ("base", "platbase", "installed_base", "installed_platbase")
     paths = sysconfig.get_paths(name, vars={base: root for base in bases})

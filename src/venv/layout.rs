@@ -1,9 +1,11 @@
 //! Where things are in one virtual environment.
 
+use std::env::consts::EXE_SUFFIX;
 use std::path::{Component, Path, PathBuf};
 
 use super::interpreter::Scheme;
 use crate::error::{Error, Result};
+use crate::python::record::slashed;
 use crate::shell::quote;
 
 /// Where things are in one virtual environment.
@@ -46,7 +48,7 @@ impl Layout {
 
     /// The interpreter, as commands name it in their first line.
     pub fn python(&self) -> PathBuf {
-        self.root.join(&self.scheme.scripts).join("python")
+        self.root.join(&self.scheme.scripts).join(format!("python{EXE_SUFFIX}"))
     }
 
     /// The site-packages directory.
@@ -65,7 +67,7 @@ impl Layout {
     pub fn in_record(&self, path: &Path) -> String {
         let depth =
             self.scheme.purelib.components().filter(|part| matches!(part, Component::Normal(_))).count();
-        format!("{}{}", "../".repeat(depth), path.to_string_lossy())
+        format!("{}{}", "../".repeat(depth), slashed(path))
     }
 }
 

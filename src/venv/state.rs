@@ -66,6 +66,7 @@ pub struct MountedDistribution {
 /// The right to change an environment; given back when dropped, by whichever process drops it last.
 #[derive(Debug)]
 pub struct StateLock {
+    #[cfg_attr(windows, expect(dead_code, reason = "it is held, and never read"))]
     file: File,
 }
 

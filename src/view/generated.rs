@@ -116,7 +116,6 @@ impl Distribution {
 
 /// The directories of `.data` whose files belong in site-packages.
 pub(super) fn layer_prefixes(layout: &Layout) -> impl Iterator<Item = String> {
-    let in_data =
-        layout.site_packages_names().map(|name| Path::new("data").join(name).to_string_lossy().into_owned());
+    let in_data = layout.site_packages_names().map(|name| record::slashed(&Path::new("data").join(name)));
     ["purelib".to_owned(), "platlib".to_owned()].into_iter().chain(in_data)
 }
