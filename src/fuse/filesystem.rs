@@ -20,9 +20,7 @@ use fuser::{
 
 use rustix::fs::SeekFrom;
 
-use super::convert::{
-    absent, attr, device_of, errno, handle, inode_of, kind, node, owner, time,
-};
+use super::convert::{absent, attr, device_of, errno, handle, inode_of, kind, node, owner, time};
 use crate::view::{Attributes, Changes, Failure, NodeId, Replacing, View};
 
 /// Without end: the kernel cuts it to the largest time it knows.
@@ -158,8 +156,10 @@ impl fuser::Filesystem for Filesystem {
             let listed = self.list(inode, offset, |node, next, name, file_type| {
                 let is_dots = next <= 2;
                 // What is gone since it was listed, or cannot be told of, is listed all the same; a lookup says why.
-                let attributes = self.view.attributes(node).ok().filter(|_| is_dots || self.view.remember(node));
-                let told = attributes.map_or(FileAttr { kind: kind(file_type), ..absent() }, |known| attr(&known));
+                let attributes =
+                    self.view.attributes(node).ok().filter(|_| is_dots || self.view.remember(node));
+                let told =
+                    attributes.map_or(FileAttr { kind: kind(file_type), ..absent() }, |known| attr(&known));
                 let is_full = reply.add(inode_of(node), next, name, &FOREVER, &told, GENERATION);
                 if is_full && !is_dots && attributes.is_some() {
                     self.view.forget(node, 1);
@@ -435,7 +435,11 @@ impl fuser::Filesystem for Filesystem {
         reply: ReplyEntry,
     ) {
         guarded("mkdir", || {
-            entry("mkdir", self.view.make_directory(node(parent), name, mode & 0o7777, owner(request)), reply);
+            entry(
+                "mkdir",
+                self.view.make_directory(node(parent), name, mode & 0o7777, owner(request)),
+                reply,
+            );
         });
     }
 

@@ -75,11 +75,8 @@ mod tests {
     #[test]
     fn what_root_makes_for_another_belongs_to_the_other() {
         let directory = tempfile::tempdir().unwrap();
-        fs_err::set_permissions(
-            directory.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o777),
-        )
-        .unwrap();
+        fs_err::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .unwrap();
         let (theirs, ours) = (directory.path().join("theirs"), directory.path().join("ours"));
         acting_as(Owner { user: 12345, group: 54321 }, || fs_err::write(&theirs, "").unwrap());
         fs_err::write(&ours, "").unwrap();

@@ -1,6 +1,6 @@
 //! What an entry is, in the words of stat(2), and changing it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
@@ -98,8 +98,7 @@ impl View {
                 Ok(self.of_archived(node, &stat))
             }
             Origin::RemovedArchive(path) if found.file_type == FileType::Symlink => {
-                let link =
-                    self.of_made(node, FileType::Symlink, 0o777, path.as_os_str().len() as u64);
+                let link = self.of_made(node, FileType::Symlink, 0o777, path.as_os_str().len() as u64);
                 Ok(Attributes { links: 0, ..link })
             }
             Origin::RemovedArchive(path) => {
@@ -126,7 +125,12 @@ impl View {
     ///
     /// # Errors
     /// What truncate(2), chown(2), chmod(2) and utimensat(2) say.
-    pub fn change(&self, node: NodeId, handle: Option<Handle>, changes: Changes) -> Result<Attributes, Failure> {
+    pub fn change(
+        &self,
+        node: NodeId,
+        handle: Option<Handle>,
+        changes: Changes,
+    ) -> Result<Attributes, Failure> {
         self.copy_up(node, changes.size)?;
         let failed = |errno| Failure::new(errno, &self.nodes.read().path(node).unwrap_or_default());
         if let Some(size) = changes.size {
@@ -206,7 +210,7 @@ impl View {
 }
 
 /// What was in an archive and is gone is a broken cache, not an absent name.
-fn gone(errno: Errno, path: &PathBuf) -> Failure {
+fn gone(errno: Errno, path: &Path) -> Failure {
     Failure { errno: Errno::IO, reason: format!("{} is in the cache no more: {errno}", path.display()) }
 }
 
@@ -248,10 +252,9 @@ fn timespec(time: Option<NewTime>) -> Timespec {
             let before = before.duration();
             match before.subsec_nanos() {
                 0 => Timespec { tv_sec: -seconds(before), tv_nsec: 0 },
-                nanoseconds => Timespec {
-                    tv_sec: -seconds(before) - 1,
-                    tv_nsec: (1_000_000_000 - nanoseconds).into(),
-                },
+                nanoseconds => {
+                    Timespec { tv_sec: -seconds(before) - 1, tv_nsec: (1_000_000_000 - nanoseconds).into() }
+                }
             }
         }
     }

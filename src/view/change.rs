@@ -81,7 +81,9 @@ impl View {
     ) -> Result<Attributes, Failure> {
         let file_type = FileType::from_raw_mode(mode);
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        self.make(parent, name, file_type, |upper, path| upper.make_node(path, file_type, mode, device, owner))
+        self.make(parent, name, file_type, |upper, path| {
+            upper.make_node(path, file_type, mode, device, owner)
+        })
     }
 
     /// Gives a leaf a second name. What comes from an archive is copied up first.

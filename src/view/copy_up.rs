@@ -171,12 +171,7 @@ impl View {
 }
 
 /// Gives a staged file its content, and the times of what it is a copy of.
-fn fill(
-    upper: &Upper,
-    file: &mut File,
-    source: &mut impl Read,
-    stat: Option<&Stat>,
-) -> Result<(), Errno> {
+fn fill(upper: &Upper, file: &mut File, source: &mut impl Read, stat: Option<&Stat>) -> Result<(), Errno> {
     upper.crash.point()?;
     io::copy(source, file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     if let Some(stat) = stat {

@@ -16,7 +16,10 @@ impl Crash {
     }
 
     /// A step that changes the disk is about to be taken.
-    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests crash"))]
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests crash")
+    )]
     pub(super) fn point(&self) -> Result<(), Errno> {
         #[cfg(test)]
         if let Some(steps) = &self.steps

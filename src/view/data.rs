@@ -97,9 +97,7 @@ impl View {
         let failed = |errno| self.failed(errno, node);
         match handle.and_then(|handle| self.handle(handle)) {
             // A descriptor of its own has a position of its own.
-            Some(file) => {
-                seek(reopen(&*file, OFlags::RDONLY).map_err(failed)?, from).map_err(failed)
-            }
+            Some(file) => seek(reopen(&*file, OFlags::RDONLY).map_err(failed)?, from).map_err(failed),
             None => seek(self.open(node, OFlags::RDONLY)?, from).map_err(failed),
         }
     }
@@ -167,9 +165,9 @@ impl View {
                 });
             }
             Origin::RemovedArchive(path) => open_archived(path),
-            Origin::Removed(file) if flags.contains(OFlags::PATH) => file.try_clone().map_err(|error| {
-                Errno::from_io_error(&error).unwrap_or(Errno::IO)
-            }),
+            Origin::Removed(file) if flags.contains(OFlags::PATH) => {
+                file.try_clone().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            }
             Origin::Removed(file) => reopen(file, flags),
             Origin::Generated { .. } | Origin::Directory(_) => Err(Errno::INVAL),
         };

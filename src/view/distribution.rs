@@ -43,12 +43,7 @@ pub enum Entries {
 
 impl Distribution {
     /// A distribution with its archive and what it has outside site-packages.
-    pub fn new(
-        archive: Archive,
-        placements: Vec<Placement>,
-        layout: &Layout,
-        entries: Entries,
-    ) -> Self {
+    pub fn new(archive: Archive, placements: Vec<Placement>, layout: &Layout, entries: Entries) -> Self {
         let mut layers = vec![archive.root.clone()];
         if let Some(data) = &archive.data {
             let data = archive.root.join(data);

@@ -114,9 +114,9 @@ impl Node {
 
     /// Whether it may go: nobody knows of it any more.
     fn forget(&self, lookups: u64) -> bool {
-        let before = self.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| {
-            Some(known.saturating_sub(lookups))
-        });
+        let before = self
+            .lookups
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| Some(known.saturating_sub(lookups)));
         before.is_ok_and(|known| known <= lookups) && self.is_removed()
     }
 }
@@ -193,9 +193,10 @@ impl Nodes {
         from: u64,
     ) -> impl Iterator<Item = (NodeId, &OsStr, FileType, u64)> {
         let children = self.directory(directory).and_then(|directory| directory.children.as_ref());
-        children.into_iter().flat_map(move |children| children.from(from)).filter_map(
-            |(node, name, next)| self.get(node).map(|found| (node, name, found.file_type, next)),
-        )
+        children
+            .into_iter()
+            .flat_map(move |children| children.from(from))
+            .filter_map(|(node, name, next)| self.get(node).map(|found| (node, name, found.file_type, next)))
     }
 
     /// Gives numbers to a directory's children, unless it has them.

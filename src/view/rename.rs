@@ -51,7 +51,8 @@ impl View {
             if to.node == Some(node) {
                 return Ok(());
             }
-            let lower = [Some(node), exchanged].into_iter().flatten().find(|node| !self.is_upper(&nodes, *node));
+            let lower =
+                [Some(node), exchanged].into_iter().flatten().find(|node| !self.is_upper(&nodes, *node));
             match lower {
                 None => break (nodes, from, to),
                 // Not under the lock: it can take a while.
@@ -95,7 +96,9 @@ impl View {
             _ if has_lower(nodes, from) => Some(Errno::XDEV),
             _ if from.is_directory && is_below(nodes, to, from) => Some(Errno::INVAL),
             (Replacing::Exchange, Some(_)) if has_lower(nodes, to) => Some(Errno::XDEV),
-            (Replacing::Exchange, Some(_)) if to.is_directory && is_below(nodes, from, to) => Some(Errno::INVAL),
+            (Replacing::Exchange, Some(_)) if to.is_directory && is_below(nodes, from, to) => {
+                Some(Errno::INVAL)
+            }
             (Replacing::Allowed, Some(_)) if from.is_directory && !to.is_directory => Some(Errno::NOTDIR),
             (Replacing::Allowed, Some(_)) if to.is_directory && !from.is_directory => Some(Errno::ISDIR),
             _ => None,

@@ -51,7 +51,8 @@ impl Whiteouts {
     pub fn open(mut journal: File) -> std::io::Result<Self> {
         let mut text = Vec::new();
         journal.read_to_end(&mut text)?;
-        let mut whiteouts = Self { is_torn: text.last().is_some_and(|last| *last != b'\n'), ..Self::default() };
+        let mut whiteouts =
+            Self { is_torn: text.last().is_some_and(|last| *last != b'\n'), ..Self::default() };
         for line in text.split(|byte| *byte == b'\n') {
             if let Some((what, distribution, path)) = parse(line) {
                 whiteouts.remember(what, distribution, path);
@@ -239,7 +240,7 @@ mod tests {
         whiteouts.add(What::Removed, ["a==1".to_owned()], Path::new("two")).unwrap();
         let whole = fs_err::read(&file).unwrap();
         for length in 0..whole.len() - 1 {
-            fs_err::write(&file, &whole[..length]).unwrap();
+            fs_err::write(&file, whole.get(..length).unwrap()).unwrap();
             let mut whiteouts = reopened(&file);
             whiteouts.add(What::Removed, ["a==1".to_owned()], Path::new("three")).unwrap();
             let whiteouts = reopened(&file);
