@@ -7,14 +7,17 @@ mod journal;
 mod make;
 mod mode;
 mod root;
+mod sparse;
+mod theirs;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 pub use apply::{apply, undo};
 pub use journal::{changed, exists, has_dist_info, owner, placed};
 pub use make::Difficulty;
 pub use mode::LinkMode;
+pub use theirs::is_free;
 
 use crate::python::PackageName;
 
@@ -34,8 +37,10 @@ pub struct Placement {
 /// What making came to.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Paths where the environment already had something of its own, which stays.
+    /// Paths where the environment already had something of its own, or above, which stays.
     pub kept: HashSet<PathBuf>,
+    /// What the environment has of its own where a directory would be, and hides all that is below.
+    pub hiding: BTreeSet<PathBuf>,
 }
 
 /// What a file holds, and how it is made.
@@ -48,7 +53,7 @@ pub enum Content {
         /// Whether it is a program.
         executable: bool,
     },
-    /// A symbolic link to an archive's file.
+    /// A symbolic link to an archive's file, or to a whole directory of it.
     Symlink(PathBuf),
     /// Another name of an archive's file.
     HardLink(PathBuf),

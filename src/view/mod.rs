@@ -13,6 +13,7 @@ mod layer;
 mod merge;
 mod nodes;
 mod walk;
+mod whole;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -33,6 +34,7 @@ use merge::{Merged, merge};
 pub use nodes::NodeId;
 use nodes::{Child, Node, Nodes, Origin};
 pub use walk::{Leaf, LeafContent};
+pub use whole::Whole;
 
 use crate::error::Result;
 use crate::venv::Layout;
