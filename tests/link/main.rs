@@ -9,6 +9,7 @@ mod changes;
 mod disks;
 mod folded;
 mod killed;
+mod progress;
 mod switching;
 mod tools;
 mod trees;

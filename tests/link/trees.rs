@@ -141,17 +141,17 @@ enum ThingKind {
 /// The files of a cache by what tells them apart, and what would change if they did.
 struct Cache {
     files: BTreeMap<PathBuf, (u64, u64, i64, i64, u32)>,
-    by_inode: HashMap<u64, PathBuf>,
+    by_identity: HashMap<(u64, u64), PathBuf>,
 }
 
 impl Cache {
     fn of(folder: &Path) -> Self {
-        let mut cache = Self { files: BTreeMap::new(), by_inode: HashMap::new() };
+        let mut cache = Self { files: BTreeMap::new(), by_identity: HashMap::new() };
         for entry in WalkDir::new(folder) {
             let entry = entry.unwrap();
             let it = entry.metadata().unwrap();
             let attributes = (it.ino(), it.size(), it.mtime(), it.mtime_nsec(), it.mode());
-            cache.by_inode.insert(it.ino(), entry.path().to_path_buf());
+            cache.by_identity.insert((it.dev(), it.ino()), entry.path().to_path_buf());
             cache.files.insert(entry.into_path(), attributes);
         }
         cache
@@ -166,7 +166,10 @@ impl Cache {
             let (path, metadata) = (entry.path(), entry.metadata().unwrap());
             let relative = path.strip_prefix(venv).unwrap().to_path_buf();
             let same_bytes = |cached: &Path| fs_err::read(cached).unwrap() == fs_err::read(path).unwrap();
-            let kind = match (self.by_inode.get(&metadata.ino()), expected.and_then(|it| it.get(&relative))) {
+            let kind = match (
+                self.by_identity.get(&(metadata.dev(), metadata.ino())),
+                expected.and_then(|it| it.get(&relative)),
+            ) {
                 _ if metadata.is_dir() => ThingKind::Directory,
                 (Some(cached), _) => ThingKind::Cached(cached.clone()),
                 (None, Some(Thing { kind: ThingKind::Cached(cached), .. })) if same_bytes(cached) => {
