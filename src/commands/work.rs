@@ -24,7 +24,7 @@ use crate::shell::quote;
 use crate::sys::mounts;
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Interpreter, Layout, Venv};
-use crate::view::{Clash, Distribution, View, clashes, installed};
+use crate::view::{Clash, Distribution, Entries, View, Whiteouts, clashes, installed};
 
 /// An environment, and what it shall hold. Whatever fails, it is for the caller to undo.
 pub(super) struct Work<'a> {
@@ -75,6 +75,7 @@ impl<'a> Work<'a> {
     /// The distributions, without those that the environment's own hide.
     pub(super) fn distributions(&mut self, mode: LinkMode) -> Result<Vec<Distribution>> {
         self.hide_what_is_private()?;
+        self.leave_out_what_was_removed()?;
         let distributions = self.all_distributions(mode)?;
         self.tell_clashes(&distributions)?;
         Ok(distributions)
@@ -84,7 +85,7 @@ impl<'a> Work<'a> {
     pub(super) fn all_distributions(&self, mode: LinkMode) -> Result<Vec<Distribution>> {
         let distribution = |archive: &Archive| {
             let placements = outside::plan(archive, &self.layout, mode)?;
-            Ok(Distribution::new(archive.clone(), placements, &self.layout))
+            Ok(Distribution::new(archive.clone(), placements, &self.layout, Entries::Symlink))
         };
         parallel(&self.archives, distribution).into_iter().collect()
     }
@@ -114,9 +115,14 @@ impl<'a> Work<'a> {
                 distribution.placements.retain(|placement| placed.contains(&placement.path));
             }
         }
+        let record = self.record(&distributions, LinkMode::Fuse)?;
+        let view = View::new(distributions, Some(upper), self.whiteouts()?, self.layout.clone())?;
+        if places {
+            view.sweep()?;
+        }
         Ok(Server {
-            record: self.record(&distributions, LinkMode::Fuse)?,
-            view: View::new(distributions, Some(upper), self.layout.clone())?,
+            record,
+            view,
             root: self.layout.root.clone(),
             state: self.state.clone(),
             lock,
@@ -152,7 +158,7 @@ impl<'a> Work<'a> {
         for distribution in &mut distributions {
             distribution.placements.retain(|placement| !private.contains(&placement.path));
         }
-        let view = View::new(distributions, None, self.layout.clone())?;
+        let view = View::new(distributions, None, self.whiteouts()?, self.layout.clone())?;
         placements.extend(if record.folded {
             link::plan_folded(&view, &self.layout, is_free)?
         } else {
@@ -227,6 +233,29 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// What was uninstalled in this environment stays so.
+    fn leave_out_what_was_removed(&mut self) -> Result<()> {
+        let whiteouts = self.whiteouts()?;
+        self.archives.retain(|archive| {
+            let is_removed = is_uninstalled(&whiteouts, &archive.to_string(), &archive.dist_info);
+            if is_removed {
+                self.options.verbosity.note(format!(
+                    "{} {} was uninstalled in {} and stays so; `sitefs mount --reset` brings it back",
+                    archive.name,
+                    archive.version,
+                    self.layout.root.display()
+                ));
+            }
+            !is_removed
+        });
+        Ok(())
+    }
+
+    /// What was removed in this environment.
+    pub(super) fn whiteouts(&self) -> Result<Whiteouts> {
+        Ok(Whiteouts::open(self.state.open_whiteouts()?)?)
+    }
+
     /// What a person installed in the environment itself stays, and hides the locked distribution of that name. What an
     /// earlier link mode made there is not a person's.
     fn hide_what_is_private(&mut self) -> Result<()> {
@@ -275,6 +304,11 @@ fn resolve(
     // The environment may be one that is made for this, and removed again if it cannot be completed.
     let python = fs_err::canonicalize(layout.python())?;
     Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python)
+}
+
+/// Without its METADATA, a distribution is not installed.
+pub(super) fn is_uninstalled(whiteouts: &Whiteouts, distribution: &str, dist_info: &str) -> bool {
+    whiteouts.is_removed(distribution, &Path::new(dist_info).join("METADATA"))
 }
 
 fn open_upper(layout: &Layout) -> Result<OwnedFd> {

@@ -1,24 +1,27 @@
 //! The adaptor from FUSE operations to the view: every operation is answered, and none can end the server.
 //!
-//! The view does not change while it is mounted, so the kernel may remember all it is told, without end: entries, absent
-//! names, directories, the targets of links, the pages of files. `ENOSYS` to the first open, opendir and flush makes it
-//! stop asking.
+//! The view changes by no other way than through the kernel, so the kernel may remember all it is told, without end:
+//! entries, absent names, directories, the targets of links, the pages of files. `ENOSYS` to the first open, opendir and
+//! flush makes it stop asking.
 
 use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Generation,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FopenFlags, Generation,
     INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
     ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use crate::view::{Attributes, Failure, NodeId, View};
+use rustix::fs::SeekFrom;
+
+use super::convert::{absent, attr, device_of, errno, handle, inode_of, kind, node, owner, time};
+use crate::view::{Attributes, Changes, Failure, NodeId, Replacing, View};
 
 /// Without end: the kernel cuts it to the largest time it knows.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -60,11 +63,8 @@ impl Filesystem {
                 return Ok(());
             }
         }
-        let from = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
-        for (position, (node, name, file_type)) in
-            (from as u64 + 3..).zip(self.view.entries(directory, from)?)
-        {
-            if add(node, position, &name, file_type)? {
+        for listed in self.view.entries(directory, offset.saturating_sub(2))? {
+            if add(listed.node, listed.next + 2, &listed.name, listed.file_type)? {
                 break;
             }
         }
@@ -90,6 +90,10 @@ impl fuser::Filesystem for Filesystem {
         });
     }
 
+    fn forget(&self, _request: &Request, inode: INodeNo, lookups: u64) {
+        guarded("forget", || self.view.forget(node(inode), lookups));
+    }
+
     fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         guarded("getattr", || match self.view.attributes(node(inode)) {
             Ok(attributes) => reply.attr(&FOREVER, &attr(&attributes)),
@@ -108,14 +112,14 @@ impl fuser::Filesystem for Filesystem {
         &self,
         _request: &Request,
         inode: INodeNo,
-        _handle: FileHandle,
+        file: FileHandle,
         offset: u64,
         size: u32,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        guarded("read", || match self.view.read(node(inode), offset, size as usize) {
+        guarded("read", || match self.view.read(node(inode), handle(file), offset, size as usize) {
             Ok(data) => reply.data(&data),
             Err(failure) => reply.error(errno("read", &failure)),
         });
@@ -150,10 +154,17 @@ impl fuser::Filesystem for Filesystem {
     ) {
         guarded("readdirplus", || {
             let listed = self.list(inode, offset, |node, next, name, file_type| {
-                // An entry whose attributes cannot be told is listed all the same; a lookup of it says why.
-                let attributes = self.view.attributes(node).map(|attributes| attr(&attributes));
-                let attributes = attributes.unwrap_or(FileAttr { kind: kind(file_type), ..absent() });
-                Ok(reply.add(inode_of(node), next, name, &FOREVER, &attributes, GENERATION))
+                let is_dots = next <= 2;
+                // What is gone since it was listed, or cannot be told of, is listed all the same; a lookup says why.
+                let attributes =
+                    self.view.attributes(node).ok().filter(|_| is_dots || self.view.remember(node));
+                let told =
+                    attributes.map_or(FileAttr { kind: kind(file_type), ..absent() }, |known| attr(&known));
+                let is_full = reply.add(inode_of(node), next, name, &FOREVER, &told, GENERATION);
+                if is_full && !is_dots && attributes.is_some() {
+                    self.view.forget(node, 1);
+                }
+                Ok(is_full)
             });
             match listed {
                 Ok(()) => reply.ok(),
@@ -190,13 +201,18 @@ impl fuser::Filesystem for Filesystem {
         &self,
         _request: &Request,
         _inode: INodeNo,
-        _handle: FileHandle,
+        file: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        reply.ok();
+        guarded("release", || {
+            if let Some(handle) = handle(file) {
+                self.view.release(handle);
+            }
+            reply.ok();
+        });
     }
 
     fn releasedir(
@@ -224,23 +240,23 @@ impl fuser::Filesystem for Filesystem {
     fn fsync(
         &self,
         _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _data_only: bool,
+        inode: INodeNo,
+        file: FileHandle,
+        data_only: bool,
         reply: ReplyEmpty,
     ) {
-        reply.ok();
+        guarded("fsync", || done("fsync", self.view.sync(node(inode), handle(file), data_only), reply));
     }
 
     fn fsyncdir(
         &self,
         _request: &Request,
-        _inode: INodeNo,
+        inode: INodeNo,
         _handle: FileHandle,
-        _data_only: bool,
+        data_only: bool,
         reply: ReplyEmpty,
     ) {
-        reply.ok();
+        guarded("fsyncdir", || done("fsyncdir", self.view.sync(node(inode), None, data_only), reply));
     }
 
     /// The kernel checks permissions itself (`default_permissions`).
@@ -263,24 +279,41 @@ impl fuser::Filesystem for Filesystem {
         reply.error(Errno::ENOTTY);
     }
 
-    fn getxattr(&self, _request: &Request, _inode: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        guarded("getxattr", || match self.view.extended(node(inode), name) {
+            Ok(value) => extended(&value, size, reply),
+            Err(failure) => reply.error(errno("getxattr", &failure)),
+        });
     }
 
-    fn listxattr(&self, _request: &Request, _inode: INodeNo, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        guarded("listxattr", || match self.view.extended_names(node(inode)) {
+            Ok(names) => extended(&names, size, reply),
+            Err(failure) => reply.error(errno("listxattr", &failure)),
+        });
     }
 
     fn lseek(
         &self,
         _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _offset: i64,
-        _whence: i32,
+        inode: INodeNo,
+        file: FileHandle,
+        offset: i64,
+        whence: i32,
         reply: ReplyLseek,
     ) {
-        reply.error(Errno::ENOSYS);
+        guarded("lseek", || {
+            // The kernel asks of data and holes only.
+            let from = match (u64::try_from(offset), whence) {
+                (Ok(offset), libc::SEEK_DATA) => SeekFrom::Data(offset),
+                (Ok(offset), libc::SEEK_HOLE) => SeekFrom::Hole(offset),
+                _ => return reply.error(Errno::EINVAL),
+            };
+            match self.view.seek(node(inode), handle(file), from) {
+                Ok(offset) => reply.offset(i64::try_from(offset).unwrap_or(i64::MAX)),
+                Err(failure) => reply.error(errno("lseek", &failure)),
+            }
+        });
     }
 
     fn poll(
@@ -331,131 +364,165 @@ impl fuser::Filesystem for Filesystem {
         reply.error(Errno::ENOSYS);
     }
 
-    // What follows would change the view. The mount is read-only, so the kernel refuses before it asks.
-
     fn setattr(
         &self,
         _request: &Request,
-        _inode: INodeNo,
-        _mode: Option<u32>,
-        _user: Option<u32>,
-        _group: Option<u32>,
-        _size: Option<u64>,
-        _accessed: Option<TimeOrNow>,
-        _modified: Option<TimeOrNow>,
+        inode: INodeNo,
+        mode: Option<u32>,
+        user: Option<u32>,
+        group: Option<u32>,
+        size: Option<u64>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
         _changed: Option<SystemTime>,
-        _handle: Option<FileHandle>,
+        file: Option<FileHandle>,
         _created: Option<SystemTime>,
         _changed_at: Option<SystemTime>,
         _backed_up: Option<SystemTime>,
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        reply.error(Errno::EROFS);
+        let (accessed, modified) = (accessed.map(time), modified.map(time));
+        let changes = Changes { mode, user, group, size, accessed, modified };
+        guarded("setattr", || match self.view.change(node(inode), file.and_then(handle), changes) {
+            Ok(attributes) => reply.attr(&FOREVER, &attr(&attributes)),
+            Err(failure) => reply.error(errno("setattr", &failure)),
+        });
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        guarded("create", || match self.view.create(node(parent), name, mode & 0o7777, owner(request)) {
+            Ok((attributes, handle)) => {
+                let handle = FileHandle(handle.0);
+                reply.created(&FOREVER, &attr(&attributes), GENERATION, handle, FopenFlags::FOPEN_KEEP_CACHE);
+            }
+            Err(failure) => reply.error(errno("create", &failure)),
+        });
     }
 
     fn mknod(
         &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
         _umask: u32,
-        _device: u32,
+        device: u32,
         reply: ReplyEntry,
     ) {
-        reply.error(Errno::EROFS);
+        guarded("mknod", || {
+            let made = self.view.make_node(node(parent), name, mode, device_of(device), owner(request));
+            entry("mknod", made, reply);
+        });
     }
 
     fn mkdir(
         &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        reply.error(Errno::EROFS);
+        guarded("mkdir", || {
+            entry(
+                "mkdir",
+                self.view.make_directory(node(parent), name, mode & 0o7777, owner(request)),
+                reply,
+            );
+        });
     }
 
-    fn unlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        guarded("symlink", || {
+            let made = self.view.make_link(node(parent), name, target.as_os_str(), owner(request));
+            entry("symlink", made, reply);
+        });
     }
 
-    fn rmdir(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+    fn link(&self, _request: &Request, inode: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        guarded("link", || entry("link", self.view.link(node(inode), node(parent), name), reply));
     }
 
-    fn symlink(
-        &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _target: &Path,
-        reply: ReplyEntry,
-    ) {
-        reply.error(Errno::EROFS);
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded("unlink", || done("unlink", self.view.remove_leaf(node(parent), name), reply));
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded("rmdir", || done("rmdir", self.view.remove_directory(node(parent), name), reply));
     }
 
     fn rename(
         &self,
         _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _new_parent: INodeNo,
-        _new_name: &OsStr,
-        _flags: RenameFlags,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn link(&self, _request: &Request, _inode: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn create(
-        &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        _flags: i32,
-        reply: ReplyCreate,
-    ) {
-        reply.error(Errno::EROFS);
+        let replacing = if flags.is_empty() {
+            Replacing::Allowed
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            Replacing::Refused
+        } else if flags == RenameFlags::RENAME_EXCHANGE {
+            Replacing::Exchange
+        } else {
+            return reply.error(Errno::EINVAL);
+        };
+        guarded("rename", || {
+            let renamed = self.view.rename((node(parent), name), (node(new_parent), new_name), replacing);
+            done("rename", renamed, reply);
+        });
     }
 
     fn write(
         &self,
         _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _offset: u64,
-        _data: &[u8],
+        inode: INodeNo,
+        file: FileHandle,
+        offset: u64,
+        data: &[u8],
         _write_flags: WriteFlags,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        reply.error(Errno::EROFS);
+        guarded("write", || match self.view.write(node(inode), handle(file), offset, data) {
+            Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
+            Err(failure) => reply.error(errno("write", &failure)),
+        });
     }
 
     fn fallocate(
         &self,
         _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _offset: u64,
-        _length: u64,
-        _mode: i32,
+        inode: INodeNo,
+        file: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::EROFS);
+        guarded("fallocate", || {
+            let mode = mode.cast_unsigned();
+            let allocated = self.view.allocate(node(inode), handle(file), mode, offset, length);
+            done("fallocate", allocated, reply);
+        });
     }
 
+    /// The kernel then copies by reading and writing.
     fn copy_file_range(
         &self,
         _request: &Request,
@@ -469,24 +536,51 @@ impl fuser::Filesystem for Filesystem {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        reply.error(Errno::EROFS);
+        reply.error(Errno::ENOSYS);
     }
 
     fn setxattr(
         &self,
         _request: &Request,
-        _inode: INodeNo,
-        _name: &OsStr,
-        _value: &[u8],
-        _flags: i32,
+        inode: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::EROFS);
+        guarded("setxattr", || {
+            done("setxattr", self.view.set_extended(node(inode), name, value, flags), reply);
+        });
     }
 
-    fn removexattr(&self, _request: &Request, _inode: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
+    fn removexattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        guarded("removexattr", || {
+            done("removexattr", self.view.remove_extended(node(inode), name), reply);
+        });
+    }
+}
+
+fn entry(operation: &str, made: Result<Attributes, Failure>, reply: ReplyEntry) {
+    match made {
+        Ok(attributes) => reply.entry(&FOREVER, &attr(&attributes), GENERATION),
+        Err(failure) => reply.error(errno(operation, &failure)),
+    }
+}
+
+fn done(operation: &str, result: Result<(), Failure>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(failure) => reply.error(errno(operation, &failure)),
+    }
+}
+
+/// An extended attribute: its size, if the caller has no room for it yet.
+fn extended(value: &[u8], room: u32, reply: ReplyXattr) {
+    match u32::try_from(value.len()) {
+        Ok(size) if room == 0 => reply.size(size),
+        Ok(size) if size <= room => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
     }
 }
 
@@ -494,71 +588,5 @@ impl fuser::Filesystem for Filesystem {
 fn guarded(operation: &str, handler: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(handler)).is_err() {
         ::log::error!("{operation} panicked; it was answered with EIO");
-    }
-}
-
-fn errno(operation: &str, failure: &Failure) -> Errno {
-    ::log::warn!("{operation}: {}", failure.reason);
-    Errno::from_i32(failure.errno.raw_os_error())
-}
-
-fn node(inode: INodeNo) -> NodeId {
-    NodeId(u32::try_from(inode.0.wrapping_sub(1)).unwrap_or(u32::MAX))
-}
-
-fn inode_of(node: NodeId) -> INodeNo {
-    INodeNo(u64::from(node.0) + 1)
-}
-
-fn attr(attributes: &Attributes) -> FileAttr {
-    FileAttr {
-        ino: inode_of(attributes.node),
-        size: attributes.size,
-        blocks: attributes.size.div_ceil(512),
-        atime: attributes.modified,
-        mtime: attributes.modified,
-        ctime: attributes.modified,
-        crtime: attributes.modified,
-        kind: kind(attributes.file_type),
-        perm: attributes.mode,
-        nlink: 1,
-        uid: attributes.user,
-        gid: attributes.group,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
-/// An entry with inode number 0 tells the kernel to remember that there is none.
-fn absent() -> FileAttr {
-    FileAttr {
-        ino: INodeNo(0),
-        size: 0,
-        blocks: 0,
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind: FileType::RegularFile,
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 0,
-        flags: 0,
-    }
-}
-
-fn kind(file_type: rustix::fs::FileType) -> FileType {
-    match file_type {
-        rustix::fs::FileType::Directory => FileType::Directory,
-        rustix::fs::FileType::Symlink => FileType::Symlink,
-        rustix::fs::FileType::Fifo => FileType::NamedPipe,
-        rustix::fs::FileType::Socket => FileType::Socket,
-        rustix::fs::FileType::CharacterDevice => FileType::CharDevice,
-        rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
-        _ => FileType::RegularFile,
     }
 }

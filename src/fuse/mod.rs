@@ -2,6 +2,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod convert;
 mod filesystem;
 mod log;
 mod mount;

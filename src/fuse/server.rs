@@ -11,7 +11,7 @@ use fuser::{Config, Session, SessionACL};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, chdir, getpid, getppid, set_parent_process_death_signal, setsid, waitpid,
+    Pid, Signal, WaitOptions, chdir, getpid, getppid, set_parent_process_death_signal, setsid, umask, waitpid,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -23,6 +23,7 @@ use super::mount::{mount, unmount};
 use crate::error::{Context, Error, Result};
 use crate::place;
 use crate::sys::fork::{Fork, close_all_but, fork};
+use crate::sys::identity;
 use crate::sys::mounts::{self, Source};
 use crate::sys::signals;
 use crate::venv::state::{MountRecord, State, StateLock};
@@ -144,6 +145,9 @@ pub fn start(server: Server) -> Result<Running> {
             record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             state.save_mount_record(&record).map(|()| session)
         });
+    // What is made has the permission bits that were asked for: the kernel has taken the caller's umask away.
+    umask(Mode::empty());
+    identity::respect_quotas();
     let session = match started {
         Ok(session) => session,
         Err(error) => {
@@ -341,7 +345,8 @@ fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
     dup2_stdout(&null).map_err(failed)?;
     dup2_stderr(&null).map_err(failed)?;
     drop(null);
-    let mut kept = vec![server.lock.as_fd(), server.view.upper(), writer];
+    let mut kept = vec![server.lock.as_fd(), writer];
+    kept.extend(server.view.descriptors());
     if let Place::Elsewhere(device) = &server.place {
         kept.push(device.as_fd());
     }

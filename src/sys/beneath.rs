@@ -61,6 +61,15 @@ pub fn place<'a>(start: BorrowedFd<'a>, path: &'a Path) -> Result<Place<'a>, Err
     Ok(Place { directory: Held::Below(directory), name })
 }
 
+/// Opens what lies at a path below `start`.
+///
+/// # Errors
+/// As [`place`], and what open(2) says; `ELOOP` where the last component is a link, save with `O_PATH`.
+pub fn open(start: BorrowedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let place = place(start, path)?;
+    openat(&place.directory, place.name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
 const DIRECTORY: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 

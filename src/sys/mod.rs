@@ -5,6 +5,7 @@ pub mod children;
 pub mod directory;
 pub mod fork;
 pub mod holders;
+pub mod identity;
 pub mod mounts;
 pub mod namespace;
 pub mod signals;

@@ -220,6 +220,16 @@ impl State {
         Ok(no_links(options.create(true).append(true)).open(self.log())?.into_file())
     }
 
+    /// The journal of what was removed in the environment, open for reading and appending.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn open_whiteouts(&self) -> Result<File> {
+        let mut options = OpenOptions::new();
+        let path = self.directory.join(WHITEOUTS);
+        Ok(no_links(options.create(true).read(true).append(true)).open(path)?.into_file())
+    }
+
     /// The path of the server's log.
     pub fn log(&self) -> PathBuf {
         self.directory.join("server.log")
@@ -246,10 +256,11 @@ impl State {
     /// The directory cannot be removed.
     pub fn remove_if_unused(&self, _lock: &StateLock) -> Result<()> {
         let entries = fs_err::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>()?;
-        if entries
-            .iter()
-            .all(|entry| [LOCK, RUNS, "server.log"].iter().any(|name| entry.file_name() == *name))
-        {
+        let is_unused = |entry: &fs_err::DirEntry| match entry.file_name() {
+            name if name == WHITEOUTS => entry.metadata().is_ok_and(|metadata| metadata.len() == 0),
+            name => [LOCK, RUNS, "server.log"].iter().any(|unused| name == *unused),
+        };
+        if entries.iter().all(is_unused) {
             fs_err::remove_dir_all(&self.directory)?;
         }
         Ok(())
@@ -315,11 +326,15 @@ impl State {
 /// The lock file.
 const LOCK: &str = "lock";
 
+/// What was removed in the environment.
+const WHITEOUTS: &str = "whiteouts";
+
 /// The lock that those `sitefs run` share that use an environment.
 const RUNS: &str = "runs";
 
 fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
-    options.custom_flags(libc::O_NOFOLLOW)
+    // The server has no umask, for its users' files.
+    options.custom_flags(libc::O_NOFOLLOW).mode(0o644)
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

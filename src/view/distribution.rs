@@ -26,11 +26,24 @@ pub struct Distribution {
     ///
     /// Source: <https://packaging.python.org/en/latest/specifications/recording-installed-packages/>
     pub added: Vec<(String, Vec<u8>)>,
+    /// How its files are shown in a mounted view.
+    pub entries: Entries,
+    label: String,
+}
+
+/// How the files of a distribution are shown in a mounted view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entries {
+    /// As links into its archive.
+    #[default]
+    Symlink,
+    /// As regular files, which are copied up when they are first written to.
+    File,
 }
 
 impl Distribution {
     /// A distribution with its archive and what it has outside site-packages.
-    pub fn new(archive: Archive, placements: Vec<Placement>, layout: &Layout) -> Self {
+    pub fn new(archive: Archive, placements: Vec<Placement>, layout: &Layout, entries: Entries) -> Self {
         let mut layers = vec![archive.root.clone()];
         if let Some(data) = &archive.data {
             let data = archive.root.join(data);
@@ -43,7 +56,13 @@ impl Distribution {
             archive.direct_url.iter().map(|text| ("direct_url.json".to_owned(), text.clone().into_bytes())),
         );
         added.extend(archive.generated.iter().cloned());
-        Self { archive, placements, layers, added }
+        let label = archive.to_string();
+        Self { archive, placements, layers, added, entries, label }
+    }
+
+    /// `NAME==VERSION`.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 }
 

@@ -1,6 +1,9 @@
 //! All leaves of a view, for those who make it real.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use super::nodes::Origin;
 use super::{Failure, NodeId, View};
@@ -40,30 +43,37 @@ impl View {
     }
 
     fn collect(&self, directory: NodeId, leaves: &mut Vec<Leaf>) -> Result<(), Failure> {
-        for (node, _, _) in self.entries(directory, 0)? {
-            let (origin, path) = self.origin(node)?;
-            match origin {
-                Origin::Directory { .. } => self.collect(node, leaves)?,
-                Origin::Upper => {}
-                Origin::Archive(layer) => {
-                    let content = LeafContent::File(self.layer(layer)?.path(&path));
-                    let owner = self.owners.get(layer.0 as usize).copied();
-                    leaves.push(self.leaf(path, owner, content)?);
-                }
-                Origin::Generated(distribution, file) => {
-                    let content = LeafContent::Generated(self.generate(distribution, file)?);
-                    leaves.push(self.leaf(path, Some(distribution), content)?);
+        let mut from = 0;
+        loop {
+            let entries = self.entries(directory, from)?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            from = last.next;
+            for entry in entries {
+                match self.leaf(entry.node)? {
+                    Some(leaf) => leaves.push(leaf),
+                    None if entry.file_type == FileType::Directory => self.collect(entry.node, leaves)?,
+                    None => {}
                 }
             }
         }
-        Ok(())
     }
 
-    fn leaf(&self, path: PathBuf, owner: Option<usize>, content: LeafContent) -> Result<Leaf, Failure> {
-        let owner = owner.and_then(|index| self.distributions.get(index));
+    /// A leaf of an archive or a generated file; `None` for all else.
+    fn leaf(&self, node: NodeId) -> Result<Option<Leaf>, Failure> {
+        let nodes = self.nodes.read();
+        let path = nodes.path(node).unwrap_or_default();
+        let (owner, content) = match nodes.get(node).map(|node| &node.origin) {
+            Some(Origin::Archive(layer)) => {
+                (self.distribution_of(*layer), LeafContent::File(self.layer(*layer)?.path(&path)))
+            }
+            Some(&Origin::Generated { distribution, file, .. }) => (
+                self.distributions.get(distribution),
+                LeafContent::Generated(self.generate(distribution, file)?),
+            ),
+            _ => return Ok(None),
+        };
         let distribution = owner.map(|owner| owner.archive.name.clone());
-        let distribution = distribution
-            .ok_or_else(|| Failure::new(rustix::io::Errno::IO, Path::new("a leaf of no distribution")))?;
-        Ok(Leaf { path, distribution, content })
+        let distribution = distribution.ok_or_else(|| Failure::new(Errno::IO, &path))?;
+        Ok(Some(Leaf { path, distribution, content }))
     }
 }

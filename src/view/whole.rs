@@ -1,9 +1,10 @@
 //! The directories of which one archive has the whole.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::nodes::Stored;
+use rustix::fs::FileType;
+
 use super::{Failure, LayerId, NodeId, View};
 use crate::python::PackageName;
 
@@ -19,8 +20,8 @@ pub struct Whole {
 }
 
 impl View {
-    /// The directories of which one archive has the whole, by path relative to site-packages, parents first. A dist-info
-    /// directory has generated files, and is none of them.
+    /// The directories of which one archive has the whole, and nothing was removed, by path relative to site-packages. A
+    /// dist-info directory has generated files, and is none of them, nor what is in it.
     ///
     /// # Errors
     /// An archive cannot be read.
@@ -30,32 +31,43 @@ impl View {
         Ok(found)
     }
 
-    fn collect_whole(&self, directory: NodeId, found: &mut BTreeMap<PathBuf, Whole>) -> Result<(), Failure> {
-        for (node, _, file_type) in self.entries(directory, 0)? {
-            if !file_type.is_dir() {
-                continue;
-            }
-            let path = self.nodes.read().path(node);
-            if self.dist_info(&path).is_none() {
-                if let Some(whole) = self.whole(node, &path)? {
-                    found.insert(path, whole);
+    /// Says whether all directories in this one are whole.
+    fn collect_whole(
+        &self,
+        directory: NodeId,
+        found: &mut BTreeMap<PathBuf, Whole>,
+    ) -> Result<bool, Failure> {
+        let (mut from, mut all) = (0, true);
+        loop {
+            let entries = self.entries(directory, from)?;
+            let Some(last) = entries.last() else { return Ok(all) };
+            from = last.next;
+            for entry in entries.iter().filter(|entry| entry.file_type == FileType::Directory) {
+                let path = self.nodes.read().path(entry.node).unwrap_or_default();
+                if self.dist_infos.contains_key(path.as_os_str()) {
+                    all = false;
+                    continue;
                 }
-                self.collect_whole(node, found)?;
+                let are_below = self.collect_whole(entry.node, found)?;
+                match self.whole(entry.node, &path)? {
+                    Some(whole) if are_below => {
+                        found.insert(path, whole);
+                    }
+                    _ => all = false,
+                }
             }
         }
-        Ok(())
     }
 
-    fn whole(&self, node: NodeId, path: &std::path::Path) -> Result<Option<Whole>, Failure> {
-        let layer = match self.nodes.read().get(node).map(|node| &node.origin) {
-            Some(Stored::Directory { layers, .. }) => match **layers {
-                [layer] => layer,
-                _ => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
-        let owner = self.owners.get(layer.0 as usize).and_then(|index| self.distributions.get(*index));
-        let Some(owner) = owner else { return Ok(None) };
+    /// A directory that one layer alone has, whatever is in its directories.
+    fn whole(&self, node: NodeId, path: &Path) -> Result<Option<Whole>, Failure> {
+        let nodes = self.nodes.read();
+        let Some(found) = nodes.directory(node).filter(|found| !found.in_upper) else { return Ok(None) };
+        let [layer] = *found.lower else { return Ok(None) };
+        let Some(owner) = self.distribution_of(layer) else { return Ok(None) };
+        if self.whiteouts.lock().removed(owner.label(), path).is_some() {
+            return Ok(None);
+        }
         let directory = self.layer(layer)?.path(path);
         Ok(Some(Whole { layer, directory, distribution: owner.archive.name.clone() }))
     }

@@ -18,7 +18,7 @@ fn a_package_is_one_link_and_the_environment_as_ever() {
     for folded in ["greet", "guest", "space/greet"] {
         assert!(is_link(&place, folded), "{folded}");
     }
-    for real in ["space", "greet-1.0.dist-info", "guest-3.0.dist-info"] {
+    for real in ["space", "greet-1.0.dist-info", "guest-3.0.dist-info", "guest-3.0.dist-info/licenses"] {
         assert!(!is_link(&place, real), "{real}");
     }
     place.look(GUEST).succeeds().prints("guest of hello 1.0");
@@ -230,6 +230,21 @@ fn where_the_user_has_something_nothing_is_folded() {
 }
 
 #[test]
+fn where_the_user_removed_something_nothing_is_folded() {
+    if !crate::common::fuse() {
+        return;
+    }
+    let place = Place::with_wheels([greet("1.0"), guest()]);
+    mount(&place, "fuse").succeeds();
+    fs_err::remove_file(place.site_packages().join("greet/empty.py")).unwrap();
+    fs_err::remove_dir_all(place.site_packages().join("guest/deep")).unwrap();
+    let expected = seen(&place);
+    mount(&place, FOLDED).succeeds();
+    assert_same("fuse", &expected, "folded", &seen(&place));
+    assert!(!is_link(&place, "greet") && !is_link(&place, "guest") && is_link(&place, "space/greet"));
+}
+
+#[test]
 fn bytecode_of_what_is_folded_goes_and_a_changed_copy_stays() {
     let place = Place::with_wheels([greet("1.0"), guest()]);
     let before = place.environment();
@@ -260,6 +275,24 @@ fn through_a_folded_directory_python_writes_bytecode_into_the_cache() {
     assert!(bytecode.exists());
     fs_err::remove_dir_all(bytecode).unwrap();
     assert_same("before", &before, "after", &exact_tree(&archive));
+}
+
+/// The same page says this: why folding is not the default. Per-file links keep the cache whole (tests/link/tools.rs).
+#[test]
+fn through_a_folded_directory_uv_uninstalls_from_the_cache_and_pip_does_not() {
+    let place = Place::with_wheels([greet("1.0")]);
+    let archive = place.archive(&greet("1.0"));
+    let before = exact_tree(&archive);
+    mount(&place, FOLDED).succeeds();
+    pip_from_outside(&place, &["uninstall", "--yes", "greet"]);
+    assert_same("before", &before, "after pip", &exact_tree(&archive));
+
+    mount(&place, FOLDED).succeeds();
+    let kept = place.root().join("kept");
+    Outcome::of(place.command("cp").arg("-aT").arg(&archive).arg(&kept)).succeeds();
+    uv_pip(&place, &["uninstall", "greet"]);
+    assert!(!archive.join("greet/__init__.py").exists(), "uv has learnt not to: the page is to be changed");
+    Outcome::of(place.command("cp").arg("-aT").arg(&kept).arg(&archive)).succeeds();
 }
 
 pub(crate) fn is_link(test: &Sandbox, path: impl AsRef<Path>) -> bool {

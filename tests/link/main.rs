@@ -127,6 +127,7 @@ fn guest() -> WheelBuilder {
         .requires("greet")
         .file("guest/__init__.py", "import greet\nword = 'guest of ' + greet.word\n")
         .file("guest/deep/er/data.txt", "data\n")
+        .file("guest-3.0.dist-info/licenses/LICENSE", "MIT\n")
         .file("space/guest.py", "word = 'in space'\n")
         .data("data/etc/guest.json", "{}")
 }

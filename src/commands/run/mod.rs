@@ -12,7 +12,7 @@ use rustix::process::{Pid, geteuid, getpid};
 use self::program::Program;
 use self::supervisor::{Supervisor, Unmounting};
 use super::mount::open_or_create;
-use super::work::Work;
+use super::work::{Work, is_uninstalled};
 use crate::cli::RunCommand;
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place};
@@ -113,8 +113,12 @@ fn is_what_is_wanted(work: &Work, made: &MountRecord) -> Result<bool> {
     let is_private = |one: &MountedDistribution| {
         seen.contains(&one.name) && !made.iter().any(|other| other.name == one.name)
     };
+    let whiteouts = work.whiteouts()?;
+    let is_removed = |one: &MountedDistribution| {
+        is_uninstalled(&whiteouts, &format!("{}=={}", one.name, one.version), &one.dist_info)
+    };
     Ok(made.iter().all(|one| wanted.contains(one))
-        && wanted.iter().all(|one| made.contains(one) || is_private(one)))
+        && wanted.iter().all(|one| made.contains(one) || is_private(one) || is_removed(one)))
 }
 
 /// One try, with one link mode.

@@ -1,0 +1,273 @@
+//! Making and removing entries. Names change only here and in `rename.rs`.
+//!
+//! Each change is one step on disk that decides, with what prepares it before: so after a kill at any point the view is as
+//! it was before or as it is after. What an archive has is removed by a record; where the upper has the entry too, the
+//! record comes first, and the step that removes it there decides.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use parking_lot::RwLockWriteGuard;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::nodes::{Directory, NodeId, Nodes, Origin};
+use super::upper::{STAGING, Upper};
+use super::{Attributes, Failure, Handle, LayerId, View, What, check_name};
+use crate::sys::identity::Owner;
+
+impl View {
+    /// Creates a file, and opens it.
+    ///
+    /// # Errors
+    /// `EEXIST`, and what else open(2) says.
+    pub fn create(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        owner: Owner,
+    ) -> Result<(Attributes, Handle), Failure> {
+        let mut created = None;
+        let attributes = self.make(parent, name, FileType::RegularFile, |upper, path| {
+            created = Some(upper.create(path, Mode::from_raw_mode(mode), owner)?);
+            Ok(())
+        })?;
+        let file = created.ok_or_else(|| Failure::new(Errno::IO, Path::new(name)))?;
+        Ok((attributes, self.keep_open(file)))
+    }
+
+    /// Makes a directory. Where a directory of archives was removed, the new one is empty.
+    ///
+    /// # Errors
+    /// `EEXIST`, and what else mkdir(2) says.
+    pub fn make_directory(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        owner: Owner,
+    ) -> Result<Attributes, Failure> {
+        self.make(parent, name, FileType::Directory, |upper, path| {
+            upper.make_directory(path, Mode::from_raw_mode(mode), owner)
+        })
+    }
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// `EEXIST`, and what else symlink(2) says.
+    pub fn make_link(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        target: &OsStr,
+        owner: Owner,
+    ) -> Result<Attributes, Failure> {
+        self.make(parent, name, FileType::Symlink, |upper, path| upper.make_link(path, target, owner))
+    }
+
+    /// Makes a file, FIFO, socket or device.
+    ///
+    /// # Errors
+    /// `EEXIST`, and what else mknod(2) says.
+    pub fn make_node(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        mode: u32,
+        device: u64,
+        owner: Owner,
+    ) -> Result<Attributes, Failure> {
+        let file_type = FileType::from_raw_mode(mode);
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        self.make(parent, name, file_type, |upper, path| {
+            upper.make_node(path, file_type, mode, device, owner)
+        })
+    }
+
+    /// Gives a leaf a second name. What comes from an archive is copied up first.
+    ///
+    /// # Errors
+    /// `EEXIST`, and what else link(2) says.
+    pub fn link(&self, node: NodeId, parent: NodeId, name: &OsStr) -> Result<Attributes, Failure> {
+        self.copy_up(node, None)?;
+        {
+            let mut nodes = self.nodes.write();
+            let path = self.new_path(&mut nodes, parent, name)?;
+            let from = nodes.path(node).ok_or_else(Failure::absent)?;
+            self.upper()?.link(&from, &path).map_err(|errno| Failure::new(errno, &path))?;
+            nodes.give_name(node, parent, name);
+            nodes.get(node).inspect(|node| node.count());
+        }
+        self.attributes(node).inspect_err(|_| self.forget(node, 1))
+    }
+
+    /// Removes a leaf.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EISDIR`, and what else unlink(2) says.
+    pub fn remove_leaf(&self, parent: NodeId, name: &OsStr) -> Result<(), Failure> {
+        let mut nodes = self.nodes.write();
+        let (node, path) = self.present(&mut nodes, parent, name)?;
+        if nodes.directory(node).is_some() {
+            return Err(Failure::new(Errno::ISDIR, &path));
+        }
+        self.hide(&nodes, parent, &path)?;
+        let removed = self.removed(&nodes, node)?;
+        if self.is_upper(&nodes, node) {
+            self.upper()?.remove_leaf(&path).map_err(|errno| Failure::new(errno, &path))?;
+        }
+        self.let_go(&mut nodes, node, removed);
+        nodes.take_name(parent, name);
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, and what else rmdir(2) says.
+    pub fn remove_directory(&self, parent: NodeId, name: &OsStr) -> Result<(), Failure> {
+        let mut nodes = self.nodes.write();
+        let (node, path) = self.present(&mut nodes, parent, name)?;
+        self.check_empty(&mut nodes, node, &path)?;
+        self.hide(&nodes, parent, &path)?;
+        if self.is_upper(&nodes, node) {
+            self.upper()?.remove_directory(&path).map_err(|errno| Failure::new(errno, &path))?;
+        }
+        nodes.take_name(parent, name);
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        file_type: FileType,
+        make: impl FnOnce(&Upper, &Path) -> Result<(), Errno>,
+    ) -> Result<Attributes, Failure> {
+        let node = {
+            let mut nodes = self.nodes.write();
+            let path = self.new_path(&mut nodes, parent, name)?;
+            make(self.upper()?, &path).map_err(|errno| Failure::new(errno, &path))?;
+            let origin = match file_type {
+                FileType::Directory => Origin::Directory(Directory {
+                    lower: Box::default(),
+                    in_upper: true,
+                    children: Some(Box::default()),
+                }),
+                _ => Origin::Upper,
+            };
+            let node = nodes.add(file_type, origin);
+            nodes.give_name(node, parent, name);
+            nodes.get(node).inspect(|node| node.count());
+            node
+        };
+        self.attributes(node).inspect_err(|_| self.forget(node, 1))
+    }
+
+    /// The path of an entry that is to be made, in a directory that the upper has.
+    fn new_path(&self, nodes: &mut Nodes, parent: NodeId, name: &OsStr) -> Result<PathBuf, Failure> {
+        check_name(name)?;
+        self.expand_in(nodes, parent)?;
+        let path = nodes.path(parent).ok_or_else(Failure::absent)?.join(name);
+        if path == Path::new(STAGING) {
+            return Err(Failure::new(Errno::PERM, &path));
+        }
+        if nodes.child(parent, name).is_some() {
+            return Err(Failure::new(Errno::EXIST, &path));
+        }
+        self.copy_up_directory(nodes, parent)?;
+        Ok(path)
+    }
+
+    /// An entry that is there, with its path.
+    pub(super) fn present(
+        &self,
+        nodes: &mut Nodes,
+        parent: NodeId,
+        name: &OsStr,
+    ) -> Result<(NodeId, PathBuf), Failure> {
+        check_name(name)?;
+        self.expand_in(nodes, parent)?;
+        let path = nodes.path(parent).ok_or_else(Failure::absent)?.join(name);
+        let node = nodes.child(parent, name).ok_or_else(|| Failure::new(Errno::NOENT, &path))?;
+        Ok((node, path))
+    }
+
+    pub(super) fn check_empty(&self, nodes: &mut Nodes, node: NodeId, path: &Path) -> Result<(), Failure> {
+        self.expand_in(nodes, node)?;
+        let children = nodes.directory(node).and_then(|directory| directory.children.as_ref());
+        match children.is_none_or(|children| children.is_empty()) {
+            true => Ok(()),
+            false => Err(Failure::new(Errno::NOTEMPTY, path)),
+        }
+    }
+
+    /// Whether the upper has this entry itself.
+    pub(super) fn is_upper(&self, nodes: &Nodes, node: NodeId) -> bool {
+        match nodes.get(node).map(|node| &node.origin) {
+            Some(Origin::Directory(directory)) => directory.in_upper,
+            origin => matches!(origin, Some(Origin::Upper)),
+        }
+    }
+
+    /// Writes down that what archives have under a path is removed. Where the upper has an entry there, nothing else shows.
+    pub(super) fn hide(&self, nodes: &Nodes, parent: NodeId, path: &Path) -> Result<(), Failure> {
+        let Some(directory) = nodes.directory(parent) else { return Ok(()) };
+        let mut hidden = Vec::new();
+        for &layer in &directory.lower {
+            if self.brings(layer, path)?
+                && let Some(distribution) = self.distribution_of(layer)
+            {
+                hidden.push(distribution.label().to_owned());
+            }
+        }
+        hidden.dedup();
+        self.whiteouts.lock().add(What::Removed, hidden, path).map_err(|errno| Failure::new(errno, path))
+    }
+
+    /// Whether a layer's distribution has something under a path, or has it made up there.
+    fn brings(&self, layer: LayerId, path: &Path) -> Result<bool, Failure> {
+        let generated = || {
+            let (index, distribution) = self.dist_info(path.parent()?)?;
+            let is_its = self.owners.get(layer.0 as usize) == Some(&index);
+            let name = path.file_name()?;
+            is_its.then(|| distribution.generated().any(|(made, _)| name == made))
+        };
+        let found = self.layer(layer)?.has(path).map_err(|errno| Failure::new(errno, path))?;
+        Ok(found || generated().unwrap_or(false))
+    }
+
+    /// What a leaf is once its last name is gone, if somebody still uses it.
+    pub(super) fn removed(&self, nodes: &Nodes, node: NodeId) -> Result<Option<Origin>, Failure> {
+        let Some(found) = nodes.get(node).filter(|node| node.has_one_name() && node.is_in_use()) else {
+            return Ok(None);
+        };
+        let path = nodes.path(node).unwrap_or_default();
+        Ok(match &found.origin {
+            Origin::Upper => {
+                let upper = self.upper()?;
+                let flags = match found.file_type {
+                    FileType::RegularFile => [OFlags::RDWR, OFlags::RDONLY, OFlags::PATH],
+                    _ => [OFlags::PATH; 3],
+                };
+                let mut opened = Err(Errno::ACCESS);
+                for flags in flags {
+                    if matches!(opened, Err(Errno::ACCESS | Errno::ROFS | Errno::TXTBSY)) {
+                        opened = upper.open(&path, flags);
+                    }
+                }
+                Some(Origin::Removed(opened.map_err(|errno| Failure::new(errno, &path))?))
+            }
+            Origin::Archive(layer) => Some(Origin::RemovedArchive(self.layer(*layer)?.path(&path))),
+            _ => None,
+        })
+    }
+
+    pub(super) fn let_go(&self, nodes: &mut RwLockWriteGuard<Nodes>, node: NodeId, removed: Option<Origin>) {
+        if let (Some(removed), Some(node)) = (removed, nodes.get_mut(node)) {
+            node.origin = removed;
+        }
+    }
+}

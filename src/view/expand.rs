@@ -1,0 +1,172 @@
+//! Listing a directory of the view: its layers are merged when it is first looked at.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, OFlags, statat};
+use rustix::io::Errno;
+
+use super::distribution::Entries;
+use super::layer::LayerId;
+use super::merge::{Merged, merge};
+use super::nodes::{Child, Directory, Identity, NodeId, Nodes, Origin};
+use super::upper::STAGING;
+use super::{Distribution, Failure, View};
+use crate::sys::directory;
+
+impl View {
+    /// Lists and merges a directory, the first time. Others may look meanwhile; who is first has its result kept.
+    pub(super) fn expand(&self, directory: NodeId) -> Result<(), Failure> {
+        let Some(listing) = self.to_list(&self.nodes.read(), directory)? else {
+            return Ok(());
+        };
+        let children = self.merged(listing)?;
+        self.nodes.write().expand(directory, children);
+        Ok(())
+    }
+
+    /// The same for who changes the view.
+    pub(super) fn expand_in(&self, nodes: &mut Nodes, directory: NodeId) -> Result<(), Failure> {
+        if let Some(listing) = self.to_list(nodes, directory)? {
+            let children = self.merged(listing)?;
+            nodes.expand(directory, children);
+        }
+        Ok(())
+    }
+
+    /// What there is to list, unless the directory was looked at before. The upper's directory is opened here, since it can
+    /// get another name at any moment.
+    fn to_list(&self, nodes: &Nodes, directory: NodeId) -> Result<Option<Listing>, Failure> {
+        let found = nodes.get(directory).ok_or_else(Failure::absent)?;
+        let path = nodes.path(directory).unwrap_or_default();
+        let found = found.directory().ok_or_else(|| Failure::new(Errno::NOTDIR, &path))?;
+        if found.children.is_some() {
+            return Ok(None);
+        }
+        let upper = if found.in_upper {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            Some(self.upper()?.open(&path, flags).map_err(|errno| Failure::new(errno, &path))?)
+        } else {
+            None
+        };
+        Ok(Some(Listing { lower: found.lower.clone(), upper, path: path.into_os_string() }))
+    }
+
+    fn merged(&self, listing: Listing) -> Result<Vec<Child>, Failure> {
+        let path = Path::new(&listing.path);
+        let mut listings = Vec::with_capacity(listing.lower.len() + 1);
+        for &id in &listing.lower {
+            let layer = self.layer(id)?;
+            // A directory that was there and is gone is a broken cache, not an absent name.
+            let mut entries = layer.list(path).map_err(|errno| Failure {
+                errno: Errno::IO,
+                reason: format!("{} cannot be listed any more: {errno}", layer.path(path).display()),
+            })?;
+            if path.as_os_str().is_empty() {
+                entries.retain(|entry| !self.is_data_directory(&entry.name));
+            }
+            if let Some(distribution) = self.distribution_of(id)
+                && let Some(removed) = self.whiteouts.lock().removed(distribution.label(), path)
+            {
+                entries.retain(|entry| !removed.contains(&entry.name));
+            }
+            listings.push((id, entries));
+        }
+        let generated = self.generated_children(path, &listing.lower);
+        let mut in_upper = HashSet::new();
+        if let Some(upper) = &listing.upper {
+            let mut entries =
+                directory::list(upper, Path::new(".")).map_err(|errno| Failure::new(errno, path))?;
+            entries.retain(|entry| !(path.as_os_str().is_empty() && entry.name == STAGING));
+            in_upper = entries.iter().map(|entry| entry.name.clone()).collect();
+            listings.push((LayerId::UPPER, entries));
+        }
+        let mut children: Vec<Child> =
+            merge(listings).into_iter().map(|(name, entry)| self.child(name, entry)).collect();
+        if let Some(upper) = &listing.upper {
+            identify(upper, &mut children);
+        }
+        children.retain(|child| {
+            in_upper.contains(&child.name) || !generated.iter().any(|made| made.name == child.name)
+        });
+        children.extend(generated.into_iter().filter(|made| !in_upper.contains(&made.name)));
+        children.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(children)
+    }
+
+    fn child(&self, name: OsString, entry: Merged) -> Child {
+        let (origin, file_type) = match entry {
+            Merged::Directory(mut layers) => {
+                let in_upper = layers.last() == Some(&LayerId::UPPER);
+                layers.retain(|layer| *layer != LayerId::UPPER);
+                let directory = Directory { lower: layers.into(), in_upper, children: None };
+                (Origin::Directory(directory), FileType::Directory)
+            }
+            Merged::Leaf(LayerId::UPPER, file_type) => (Origin::Upper, file_type),
+            Merged::Leaf(layer, file_type) => {
+                let entries = self.distribution_of(layer).map(|distribution| distribution.entries);
+                let shown = match (entries, file_type) {
+                    (Some(Entries::File), FileType::RegularFile) => FileType::RegularFile,
+                    _ => FileType::Symlink,
+                };
+                (Origin::Archive(layer), shown)
+            }
+        };
+        Child { name, origin, file_type, identity: None }
+    }
+
+    /// What the view makes up in a dist-info directory, as far as the archive's own part of it is not removed.
+    fn generated_children(&self, path: &Path, lower: &[LayerId]) -> Vec<Child> {
+        let Some((index, distribution)) = self.dist_info(path) else { return Vec::new() };
+        let is_there = lower.iter().any(|layer| self.owners.get(layer.0 as usize) == Some(&index));
+        let whiteouts = self.whiteouts.lock();
+        let removed = whiteouts.removed(distribution.label(), path);
+        let is_removed = |name: &str| removed.is_some_and(|removed| removed.contains(OsStr::new(name)));
+        let generated = distribution.generated().filter(|(name, _)| is_there && !is_removed(name));
+        generated
+            .map(|(name, file)| Child {
+                name: name.into(),
+                origin: Origin::Generated { distribution: index, file, size: None },
+                file_type: FileType::RegularFile,
+                identity: None,
+            })
+            .collect()
+    }
+
+    /// The distribution whose dist-info directory this is, with its number.
+    pub(super) fn dist_info(&self, path: &Path) -> Option<(usize, &Distribution)> {
+        let index = *self.dist_infos.get(path.as_os_str())?;
+        Some((index, self.distributions.get(index)?))
+    }
+
+    /// Whether a name at the root of an archive is the `.data` directory whose parts are layers of their own.
+    fn is_data_directory(&self, name: &OsStr) -> bool {
+        name.as_encoded_bytes().ends_with(b".data")
+            && self
+                .distributions
+                .iter()
+                .any(|distribution| distribution.archive.data.as_deref().is_some_and(|data| name == data))
+    }
+}
+
+struct Listing {
+    lower: Box<[LayerId]>,
+    upper: Option<std::os::fd::OwnedFd>,
+    path: OsString,
+}
+
+/// Notes which files of the upper have several names: they are one entry of the view.
+fn identify(upper: &std::os::fd::OwnedFd, children: &mut [Child]) {
+    for child in children.iter_mut().filter(|child| matches!(child.origin, Origin::Upper)) {
+        if let Ok(stat) = statat(upper, &child.name, AtFlags::SYMLINK_NOFOLLOW)
+            && stat.st_nlink > 1
+        {
+            child.identity = Some(identity(&stat));
+        }
+    }
+}
+
+fn identity(stat: &rustix::fs::Stat) -> Identity {
+    (stat.st_dev, stat.st_ino)
+}

@@ -1,0 +1,183 @@
+//! The upper on disk: the environment's own site-packages, beneath the mount. Paths are relative to it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatVfs, fstatvfs, linkat, mkdirat, mknodat,
+    openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::crash::Crash;
+use crate::sys::beneath::{self, Place};
+use crate::sys::directory;
+use crate::sys::identity::{Owner, acting_as};
+
+/// Where files are made ready before they get their name: in the upper, since a rename cannot leave its file system.
+/// The view does not show it.
+pub(super) const STAGING: &str = ".sitefs-staging";
+
+/// The environment's own site-packages, open, so that it stays reachable when a mount covers it.
+#[derive(Debug)]
+pub(super) struct Upper {
+    root: OwnedFd,
+    staged: AtomicU64,
+    pub(super) crash: Crash,
+}
+
+/// A file that is being made ready.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+}
+
+impl Upper {
+    pub(super) fn new(root: OwnedFd) -> Self {
+        Self { root, staged: AtomicU64::new(0), crash: Crash::default() }
+    }
+
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Attributes, links not followed.
+    pub(super) fn stat(&self, path: &Path) -> Result<Stat, Errno> {
+        let place = self.place(path)?;
+        statat(place.directory, place.name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    pub(super) fn read_link(&self, path: &Path) -> Result<OsString, Errno> {
+        let place = self.place(path)?;
+        let target = readlinkat(place.directory, place.name, Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()))
+    }
+
+    pub(super) fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        beneath::open(self.root(), path, flags | OFlags::NONBLOCK)
+    }
+
+    pub(super) fn space(&self) -> Result<StatVfs, Errno> {
+        fstatvfs(&self.root)
+    }
+
+    /// Makes a new file, open for reading and writing.
+    pub(super) fn create(&self, path: &Path, mode: Mode, owner: Owner) -> Result<OwnedFd, Errno> {
+        let place = self.change(path)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        acting_as(owner, || openat(&place.directory, place.name, flags, mode))
+    }
+
+    pub(super) fn make_directory(&self, path: &Path, mode: Mode, owner: Owner) -> Result<(), Errno> {
+        let place = self.change(path)?;
+        acting_as(owner, || mkdirat(&place.directory, place.name, mode))
+    }
+
+    pub(super) fn make_link(&self, path: &Path, target: &OsStr, owner: Owner) -> Result<(), Errno> {
+        let place = self.change(path)?;
+        acting_as(owner, || symlinkat(target, &place.directory, place.name))
+    }
+
+    /// Makes a file, FIFO, socket or device.
+    pub(super) fn make_node(
+        &self,
+        path: &Path,
+        file_type: FileType,
+        mode: Mode,
+        device: u64,
+        owner: Owner,
+    ) -> Result<(), Errno> {
+        let place = self.change(path)?;
+        acting_as(owner, || mknodat(&place.directory, place.name, file_type, mode, device))
+    }
+
+    /// Gives a leaf a second name.
+    pub(super) fn link(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let (from, to) = (self.place(from)?, self.change(to)?);
+        linkat(&from.directory, from.name, &to.directory, to.name, AtFlags::empty())
+    }
+
+    pub(super) fn remove_leaf(&self, path: &Path) -> Result<(), Errno> {
+        let place = self.change(path)?;
+        unlinkat(&place.directory, place.name, AtFlags::empty())
+    }
+
+    pub(super) fn remove_directory(&self, path: &Path) -> Result<(), Errno> {
+        let place = self.change(path)?;
+        unlinkat(&place.directory, place.name, AtFlags::REMOVEDIR)
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let (from, to) = (self.place(from)?, self.change(to)?);
+        renameat(&from.directory, from.name, &to.directory, to.name)
+    }
+
+    pub(super) fn exchange(&self, one: &Path, other: &Path) -> Result<(), Errno> {
+        let (one, other) = (self.place(one)?, self.change(other)?);
+        renameat_with(&one.directory, one.name, &other.directory, other.name, RenameFlags::EXCHANGE)
+    }
+
+    /// A new file, of which nobody knows. [Rename](Self::rename) it when it is ready, or [give it up](Self::give_up).
+    pub(super) fn stage(&self, mode: Mode, owner: Owner) -> Result<Staged, Errno> {
+        match self.make_directory(Path::new(STAGING), Mode::RWXU, owner) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(STAGING).join(format!("{}-{number}", std::process::id()));
+        let file = self.create(&path, mode, owner)?;
+        Ok(Staged { path, file: file.into() })
+    }
+
+    pub(super) fn give_up(&self, staged: &Staged) {
+        if let Err(errno) = self.remove_leaf(&staged.path) {
+            ::log::warn!("{} stays until the next mount: {errno}", staged.path.display());
+        }
+    }
+
+    /// Removes what a server that was killed had not finished. Only for who is alone with this environment.
+    pub(super) fn sweep(&self) -> Result<(), Errno> {
+        let staging = Path::new(STAGING);
+        let unfinished = match directory::list(&self.root, staging) {
+            Err(Errno::NOENT) => return Ok(()),
+            listed => listed?,
+        };
+        for entry in unfinished {
+            self.remove_leaf(&staging.join(entry.name))?;
+        }
+        self.remove_directory(staging)
+    }
+
+    fn place<'a>(&'a self, path: &'a Path) -> Result<Place<'a>, Errno> {
+        beneath::place(self.root(), path)
+    }
+
+    /// As [`Upper::place`], for a step that changes the disk.
+    fn change<'a>(&'a self, path: &'a Path) -> Result<Place<'a>, Errno> {
+        self.crash.point()?;
+        self.place(path)
+    }
+}
+
+/// A path to what is open, whatever its name is by now. Also opens again, with other rights.
+///
+/// Source: proc(5), `/proc/self/fd`.
+pub(super) fn path_of(file: impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
+}
+
+/// Opens again what is open, with other rights.
+pub(super) fn reopen(file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+    openat(CWD, path_of(file), flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The target of a link that is open with `O_PATH`.
+pub(super) fn target(link: impl AsFd) -> Result<OsString, Errno> {
+    let target = readlinkat(link, "", Vec::new())?;
+    Ok(OsString::from_vec(target.into_bytes()))
+}
