@@ -3,12 +3,13 @@
 //! A path that climbs with `..` out of a linked directory comes out in the cache, not in the environment. Python does not
 //! climb so, but the dynamic loader does: it looks for libraries in `$ORIGIN/../../other/lib`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::elf;
 use crate::error::Result;
 use crate::parallel::parallel;
+use crate::place::directories_above;
 use crate::view::{Leaf, LeafContent, Whole};
 
 /// Puts whole directories in the place of their leaves, as high as is safe: one archive has all of it, it belongs to a
@@ -23,8 +24,8 @@ pub(super) fn fold(
 ) -> Result<Vec<Leaf>> {
     let packages = Packages::of(&leaves);
     let real = must_be_real(&leaves, whole);
-    let used: HashSet<&Path> = leaves.iter().flat_map(|leaf| leaf.path.ancestors().skip(1)).collect();
-    let mut folded: BTreeSet<&Path> = BTreeSet::new();
+    let used = directories_above(leaves.iter().map(|leaf| leaf.path.as_path()));
+    let mut folded: HashSet<&Path> = HashSet::new();
     let mut last: Option<&Path> = None;
     for directory in whole.keys().map(PathBuf::as_path) {
         if last.is_none_or(|last| !directory.starts_with(last))
@@ -37,10 +38,11 @@ pub(super) fn fold(
             last = Some(directory);
         }
     }
-    let directories = folded.iter().filter_map(|path| {
-        let Whole { directory, distribution, .. } = whole.get(*path)?;
-        let content = LeafContent::Directory(directory.clone());
-        Some(Leaf { path: path.to_path_buf(), distribution: distribution.clone(), content })
+    let linked = whole.iter().filter(|(path, _)| folded.contains(path.as_path()));
+    let directories = linked.map(|(path, whole)| Leaf {
+        path: path.clone(),
+        distribution: whole.distribution.clone(),
+        content: LeafContent::Directory(whole.directory.clone()),
     });
     let directories: Vec<Leaf> = directories.collect();
     let is_kept = |leaf: &Leaf| !leaf.path.ancestors().any(|path| folded.contains(path));

@@ -8,7 +8,7 @@ use super::journal::{Journal, Placed, installed_since};
 use super::make::{Difficulty, make_all, remove_staging};
 use super::root::{Presence, Root};
 use super::theirs::module_of;
-use super::{Applied, Placement};
+use super::{Applied, Placement, directories_above};
 use crate::error::Result;
 use crate::parallel::parallel;
 use crate::progress::Progress;
@@ -41,8 +41,7 @@ pub fn apply(
     let obsolete: Vec<PathBuf> = obsolete.map(|(path, _)| path.clone()).collect();
     remove_unchanged(&root, &before, &obsolete)?;
     // A link may take the place of a directory of ours.
-    let wanted_directories: HashSet<&Path> =
-        planned.keys().flat_map(|path| path.ancestors().skip(1)).collect();
+    let wanted_directories = directories_above(planned.keys().map(PathBuf::as_path));
     let is_obsolete = |directory: &&PathBuf| !wanted_directories.contains(directory.as_path());
     remove_directories(&root, before.directories.iter().filter(is_obsolete))?;
 
@@ -152,9 +151,9 @@ impl Needed {
         paths: impl Iterator<Item = &'a PathBuf>,
         ours: &BTreeSet<PathBuf>,
     ) -> Result<Self> {
-        let is_named = |path: &&Path| !path.as_os_str().is_empty();
-        let directories: BTreeSet<&Path> =
-            paths.flat_map(|path| path.ancestors().skip(1).take_while(is_named)).collect();
+        let mut directories: Vec<&Path> =
+            directories_above(paths.map(PathBuf::as_path)).into_iter().collect();
+        directories.sort_unstable();
         let mut needed = Self::default();
         for directory in directories {
             if directory.ancestors().any(|above| needed.hiding.contains(above)) {

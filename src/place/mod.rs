@@ -11,7 +11,7 @@ mod sparse;
 mod theirs;
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use apply::{apply, undo};
 pub use journal::{changed, exists, has_dist_info, owner, placed};
@@ -66,4 +66,18 @@ pub enum Content {
         /// Whether it is a program, whatever the archive's mode bits say.
         executable: bool,
     },
+}
+
+/// The directories above these paths, the root of all apart.
+pub(crate) fn directories_above<'a>(paths: impl Iterator<Item = &'a Path>) -> HashSet<&'a Path> {
+    let mut found = HashSet::new();
+    for path in paths {
+        // Those above one that is known are known.
+        for directory in path.ancestors().skip(1).take_while(|path| !path.as_os_str().is_empty()) {
+            if !found.insert(directory) {
+                break;
+            }
+        }
+    }
+    found
 }
