@@ -84,6 +84,10 @@ pub struct MountOptions {
     /// How the environment is made; auto is fuse, else symlink, else copy [default: SITEFS_LINK_MODE, then auto]
     #[arg(long, value_name = "MODE", value_enum)]
     pub link_mode: Option<LinkModeChoice>,
+    /// With link mode symlink: one link for a whole directory where that is safe for programs. Tools that uninstall or install
+    /// anew, and Python's bytecode, reach through it into CACHE
+    #[arg(long)]
+    pub fold: bool,
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
@@ -138,17 +142,24 @@ impl MountOptions {
     /// The link mode asked for, by option or by the environment; an empty variable counts as none.
     ///
     /// # Errors
-    /// The variable names no link mode.
+    /// The variable names no link mode; `--fold` is given with another than symlink.
     pub fn link_mode(&self) -> Result<LinkModeChoice> {
         let variable = std::env::var("SITEFS_LINK_MODE").unwrap_or_default();
-        match self.link_mode {
-            Some(choice) => Ok(choice),
-            None if variable.is_empty() => Ok(LinkModeChoice::Auto),
+        let choice = match self.link_mode {
+            Some(choice) => choice,
+            None if variable.is_empty() => LinkModeChoice::Auto,
             None => LinkModeChoice::from_str(&variable, true).map_err(|_| {
                 Error::new(format!("SITEFS_LINK_MODE is {variable}, which is no link mode"))
                     .with_help("it may be auto, fuse, symlink, hardlink, clone or copy")
-            }),
+            })?,
+        };
+        if self.fold && choice != LinkModeChoice::Symlink {
+            let name =
+                choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            return Err(Error::new(format!("--fold makes links, and the link mode is {name}"))
+                .with_help("give --link-mode symlink with it, or leave it out"));
         }
+        Ok(choice)
     }
 }
 

@@ -73,6 +73,7 @@ pub(super) struct Status {
 struct Details {
     site_packages: PathBuf,
     link_mode: LinkMode,
+    folded: bool,
     cache: PathBuf,
     requirements: Vec<PathBuf>,
     distributions: usize,
@@ -87,6 +88,7 @@ impl Status {
         let details = Details {
             site_packages: record.site_packages.clone(),
             link_mode: record.link_mode,
+            folded: record.folded,
             cache: record.cache.clone(),
             requirements: record.requirements.clone(),
             distributions: record.distributions.len(),
@@ -162,8 +164,9 @@ impl Status {
             _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };
         format!(
-            "{venv}: {condition} ({})\n  distributions  {}, from {}\n  cache          {}\n  {life}",
+            "{venv}: {condition} ({}{})\n  distributions  {}, from {}\n  cache          {}\n  {life}",
             mount.link_mode,
+            if mount.folded { ", folded" } else { "" },
             mount.distributions,
             requirements.join(", "),
             mount.cache.display(),

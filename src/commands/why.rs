@@ -1,6 +1,6 @@
 //! `sitefs why`: which distribution an entry comes from, its target, what it hides.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::cli::{WhyOptions, print};
 use crate::error::{Context, Error, Result};
@@ -37,7 +37,7 @@ pub(super) fn why(options: &WhyOptions) -> Result<()> {
 }
 
 /// A path as the person meant it: in the environment, in its site-packages, or from here. The last component is not
-/// followed.
+/// followed, nor a link that stands for a directory of the cache.
 fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
     let here = std::path::absolute(path).context(|| path.display().to_string())?;
     let candidates = [root.join(path), site_packages.join(path), here];
@@ -46,7 +46,9 @@ fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
             let parent = fs_err::canonicalize(path.parent()?).ok()?;
             Some(parent.join(path.file_name()?))
         });
-    resolved.into_iter().find(|path| path.starts_with(root)).ok_or_else(|| {
+    let climbs = |path: &&PathBuf| path.components().any(|part| part == Component::ParentDir);
+    let as_given = candidates.iter().filter(|path| !climbs(path) && fs_err::symlink_metadata(path).is_ok());
+    resolved.chain(as_given.cloned()).find(|path| path.starts_with(root)).ok_or_else(|| {
         Error::new(format!("{} has no entry {}", root.display(), path.display()))
             .with_help("give a path in the environment, or relative to its site-packages")
     })

@@ -19,6 +19,15 @@ pub(super) struct Root {
     directory: OwnedFd,
 }
 
+/// Whether a directory is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    There,
+    Absent,
+    /// A link or a file is in its place.
+    Hidden,
+}
+
 impl Root {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -61,19 +70,15 @@ impl Root {
         }
     }
 
-    /// Whether a directory is there; what is in its way is an error.
-    pub(super) fn has_directory(&self, relative: &Path) -> Result<bool> {
+    /// Whether a directory is there.
+    pub(super) fn directory(&self, relative: &Path) -> Result<Presence> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened =
             self.place(relative).and_then(|place| openat(&place.directory, place.name, flags, Mode::empty()));
         match opened {
-            Ok(_) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                let path = self.path(relative);
-                Err(Error::new(format!("{} is in the way: it is a link or a file", path.display()))
-                    .with_help("what a wheel brings stays in the environment: make it a directory"))
-            }
+            Ok(_) => Ok(Presence::There),
+            Err(Errno::NOENT) => Ok(Presence::Absent),
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(Presence::Hidden),
             Err(errno) => Err(self.failed("opened", relative, errno)),
         }
     }

@@ -35,6 +35,9 @@ pub struct MountRecord {
     pub sitefs: String,
     /// How it is made.
     pub link_mode: LinkMode,
+    /// Whether symbolic links stand for whole directories.
+    #[serde(default)]
+    pub folded: bool,
     /// Whether it is for `sitefs run`, and ends with the last that uses it.
     #[serde(default)]
     pub is_for_run: bool,

@@ -92,8 +92,11 @@ fn answers(point: &Path) -> bool {
 fn refuse_if_made_differently(work: &Work, made: &MountRecord, command: &RunCommand) -> Result<()> {
     let venv = work.layout.root.display();
     let help = format!("sitefs unmount {}", quote(&work.layout.root));
-    if command.options.link_mode()?.one().is_some_and(|mode| mode != made.link_mode) {
-        let error = Error::new(format!("{venv} is mounted already, with link mode {}", made.link_mode));
+    let named = command.options.link_mode()?.one();
+    if named.is_some_and(|mode| mode != made.link_mode || made.folded != command.options.fold) {
+        let folded = if made.folded { ", folded" } else { "" };
+        let error =
+            Error::new(format!("{venv} is mounted already, with link mode {}{folded}", made.link_mode));
         return Err(error.with_help(help));
     }
     if is_what_is_wanted(work, made)? {
