@@ -6,28 +6,9 @@ mod common;
 use std::process::{Command, Stdio};
 
 use common::{
-    Outcome, Running, Sandbox, WheelBuilder, as_nobody, fuse_for_nobody, kill, processes_in, run_arguments,
-    server, sitefs_below, skip, wait_until,
+    GREET, Outcome, Running, STAY, Sandbox, as_nobody, kill, processes_in, run_arguments, sandbox,
+    sandbox_for_nobody, server, sitefs_below, skip, wait_until,
 };
-
-fn greet() -> WheelBuilder {
-    WheelBuilder::new("greet", "1.0")
-        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
-        .entry_point("console_scripts", "greet = greet:main")
-}
-
-const GREET: &str = "import greet; print(greet.word, flush=True)";
-
-/// Says that it is ready, and stays.
-const STAY: &str = "import greet, time; print(greet.word, flush=True); time.sleep(1000)";
-
-fn sandbox() -> Option<Sandbox> {
-    Some(Sandbox::with_fuse()?.with_wheels([greet()]))
-}
-
-fn sandbox_for_nobody() -> Option<Sandbox> {
-    fuse_for_nobody().then(|| Sandbox::for_nobody().with_wheels([greet()]))
-}
 
 #[test]
 fn without_the_fuse_device_files_are_made_or_it_says_why_not() {
