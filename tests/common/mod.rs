@@ -11,6 +11,7 @@ use std::io::Write;
 
 mod cache;
 mod command;
+mod container;
 mod disk;
 mod run;
 mod sitefs;
@@ -20,6 +21,7 @@ mod wheel;
 
 pub use cache::{Corpus, Uv, pip};
 pub use command::{Outcome, as_nobody, clean_command, nobody_can_run};
+pub use container::Container;
 pub use disk::Disk;
 pub use run::{
     GREET, Running, STAY, greet, kill, processes_in, run_arguments, sandbox, sandbox_for_nobody, server,
