@@ -40,6 +40,7 @@ def main():
     build_root(options)
     enter(options.root, options.read_only)
     drop_privileges(options)
+    os.environ.update(variable.split("=", 1) for variable in options.env)
     os.chdir(options.workdir)
     os.execvp(options.command[0], options.command)
 
@@ -56,6 +57,7 @@ def parse_arguments():
     parser.add_argument("--read-only", action="store_true")
     parser.add_argument("--rootless", action="store_true")
     parser.add_argument("--user", type=int, default=0)
+    parser.add_argument("--env", action="append", default=[])
     parser.add_argument("--workdir", default="/")
     parser.add_argument("--program", action="append", default=[], metavar="HERE:THERE")
     parser.add_argument("--python", help="an interpreter of this machine, to be /usr/local/bin/python3")
