@@ -9,13 +9,26 @@ PIP_VERSION := 25.0.1
 TOOLS := target/tools
 UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 
+# With --target, build scripts and procedural macros stay dynamic: the compiler has to load them.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC = RUSTFLAGS='-C target-feature=+crt-static'
+STATIC_OPTIONS = --locked --target $(HOST) --target-dir target/static
+
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the release binary, target/release/sitefs
 	cargo build --release --locked
+
+.PHONY: static
+static: ## build one static release binary, target/static/sitefs, for images without its libraries
+	$(STATIC) cargo build --release $(STATIC_OPTIONS)
+	@cp target/static/$(HOST)/release/sitefs target/static/sitefs
+	@if ldd target/static/sitefs >/dev/null 2>&1 && ! ldd target/static/sitefs 2>&1 | grep -q 'statically linked'; then \
+	    echo 'static: it still needs libraries:' >&2; ldd target/static/sitefs >&2; exit 1; fi
+	@echo 'static: target/static/sitefs needs no library'
 
 .PHONY: check
 check: ## formatting, lints, documentation, and dependencies where cargo-deny is installed
@@ -32,6 +45,10 @@ test: tools fuse disks ## all tests, with the tools that they need
 	$$run --locked --no-fail-fast || failed=1; \
 	if [ -s target/skipped.txt ]; then echo "*** SKIPPED $$(wc -l <target/skipped.txt) tests, because:"; sort target/skipped.txt | uniq -c; fi; \
 	exit $${failed:-0}
+
+.PHONY: test-static
+test-static: tools fuse ## the tests of containers and images with a static binary; a debug build, which takes half the time
+	$(STATIC) cargo test $(STATIC_OPTIONS) --no-fail-fast --test containers --test images --test static
 
 .PHONY: test-long
 test-long: tools fuse disks ## the tests that take minutes: link modes of the larger corpora

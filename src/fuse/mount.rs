@@ -125,9 +125,12 @@ fn mount_directly(point: &Path, source: Source, allow_other: bool) -> Result<Mou
         Err(errno) => {
             let error = Error::new(format!("mount(2) says: {errno}"));
             let error = match errno {
-                Errno::PERM | Errno::ACCESS => {
+                Errno::PERM => {
                     error.with_help("mounting needs CAP_SYS_ADMIN: in a container, --cap-add SYS_ADMIN")
                 }
+                Errno::ACCESS => error.with_help(
+                    "a security module may forbid it: in a container, --security-opt apparmor=unconfined",
+                ),
                 Errno::NODEV => error.with_help("the kernel has no FUSE: modprobe fuse"),
                 _ => error,
             };

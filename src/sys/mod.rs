@@ -1,5 +1,6 @@
 //! Thin wrappers over system calls. The only module where `unsafe` is allowed.
 
+pub mod answer;
 pub mod beneath;
 pub mod children;
 pub mod directory;

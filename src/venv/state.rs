@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::place::LinkMode;
 use crate::python::PackageName;
+use crate::shell::quote;
 
 /// The directory in an environment that is sitefs's own.
 pub const DIRECTORY: &str = ".sitefs";
@@ -115,6 +116,17 @@ impl State {
             )),
             _ => error.with_help("wait for it to end; `lslocks` names it"),
         }
+    }
+
+    /// The error for a mount of the environment at `root` whose server lives and does not answer.
+    pub fn hangs(&self, root: &Path) -> Error {
+        let pid = self.mount_record().map_or(0, |record| record.pid);
+        Error::new(format!("{} is mounted, but its server, process {pid}, does not answer", root.display()))
+            .with_help(format!(
+                "it may be stopped (`kill -CONT {pid}`), or wait for the cache's drive; `kill -KILL {pid}` ends it, and then \
+                 `sitefs unmount {}` undoes its mount",
+                quote(root)
+            ))
     }
 
     /// Takes the lock if it is free.
