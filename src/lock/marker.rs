@@ -112,10 +112,12 @@ fn is_version_variable(word: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree};
 
     use super::parse;
+    use crate::python::Tags;
+    use crate::python::tags::{InterpreterFacts, System};
 
     /// CPython 3.11.7 on Linux.
     pub(crate) fn linux() -> MarkerEnvironment {
@@ -133,6 +135,18 @@ pub(super) mod tests {
             sys_platform: "linux",
         })
         .unwrap()
+    }
+
+    /// The tags of the same.
+    pub(crate) fn linux_tags() -> Tags {
+        Tags::new(&InterpreterFacts {
+            implementation: "cpython".to_owned(),
+            version: (3, 11),
+            ext_suffix: None,
+            debug: false,
+            gil_disabled: false,
+            system: System::Other { platform: "linux_x86_64".to_owned() },
+        })
     }
 
     fn applies(marker: &str) -> bool {
