@@ -125,16 +125,13 @@ fn check_wanted(walk: &Walk<'_>) -> Result<()> {
         names.insert(walk.packages.at(index)?.name.get_ref());
     }
     for set in &walk.file.conflicts {
-        let wanted: Vec<String> = set
-            .iter()
-            .filter(|item| names.contains(&item.package))
-            .filter_map(|item| shown_if_wanted(item, walk))
-            .collect();
+        let items = set.iter().filter(|item| names.contains(&item.package));
+        let wanted: Vec<&ConflictItem> = items.filter(|item| is_wanted(item, walk)).collect();
         if wanted.len() >= 2 {
             let set: Vec<String> = set.iter().map(shown).collect();
             return Err(Error::new(format!(
                 "{} are incompatible with the declared conflicts: {{{}}}",
-                wanted.join(" and "),
+                described(&wanted, walk),
                 set.join(", ")
             )));
         }
@@ -142,18 +139,38 @@ fn check_wanted(walk: &Walk<'_>) -> Result<()> {
     Ok(())
 }
 
-fn shown_if_wanted(item: &ConflictItem, walk: &Walk<'_>) -> Option<String> {
+fn is_wanted(item: &ConflictItem, walk: &Walk<'_>) -> bool {
     let wanted = walk.wanted;
     match (&item.extra, &item.group) {
-        (Some(extra), _) => wanted.selection.has_extra(extra).then(|| format!("extra `{extra}`")),
-        (None, Some(group)) => {
-            let because = if wanted.is_default_group(group) { " (enabled by default)" } else { "" };
-            wanted
-                .has_group(wanted.roots.first().copied(), group)
-                .then(|| format!("group `{group}`{because}"))
-        }
-        (None, None) => wanted.selection.is_production().then(|| format!("package `{}`", item.package)),
+        (Some(extra), _) => wanted.selection.has_extra(extra),
+        (None, Some(group)) => wanted.has_group(wanted.roots.first().copied(), group),
+        (None, None) => wanted.selection.is_production(),
     }
+}
+
+/// As uv says it: "Extras `a` and `b`", "Groups `a` and `b`", "Extra `a` and group `b`".
+fn described(items: &[&ConflictItem], walk: &Walk<'_>) -> String {
+    let name = |item: &ConflictItem| match (&item.extra, &item.group) {
+        (Some(extra), _) => ("extra ", format!("`{extra}`")),
+        (None, Some(group)) if walk.wanted.is_default_group(group) => {
+            ("group ", format!("`{group}` (enabled by default)"))
+        }
+        (None, Some(group)) => ("group ", format!("`{group}`")),
+        (None, None) => ("package ", format!("`{}`", item.package)),
+    };
+    let join = |names: Vec<String>| match names.split_last() {
+        Some((last, [first])) => format!("{first} and {last}"),
+        Some((last, others)) => format!("{}, and {last}", others.join(", ")),
+        None => String::new(),
+    };
+    let named: Vec<(&str, String)> = items.iter().map(|item| name(item)).collect();
+    for (kind, kinds) in [("extra ", "Extras"), ("group ", "Groups")] {
+        if named.iter().all(|(other, _)| *other == kind) {
+            return format!("{kinds} {}", join(named.into_iter().map(|(_, name)| name).collect()));
+        }
+    }
+    let text = join(named.into_iter().map(|(kind, name)| format!("{kind}{name}")).collect());
+    text.get(..1).unwrap_or_default().to_uppercase() + text.get(1..).unwrap_or_default()
 }
 
 fn shown(item: &ConflictItem) -> String {

@@ -133,12 +133,10 @@ impl<'a> Wanted<'a> {
                 && !pyproject.is_some_and(|own| own.extras().any(|own| own == extra))
             {
                 let table = match &self.project {
-                    Some(_) => "the project's",
-                    None => "any project's",
+                    Some(project) => format!("the `optional-dependencies` table for `{project}`"),
+                    None => "any project's `optional-dependencies` table".to_owned(),
                 };
-                return Err(Error::new(format!(
-                    "Extra `{extra}` is not defined in {table} `optional-dependencies` table"
-                )));
+                return Err(Error::new(format!("Extra `{extra}` is not defined in {table}")));
             }
         }
         let root = packages.root().map(|(_, package)| package);
