@@ -23,7 +23,7 @@ pub use command::{Outcome, as_nobody, clean_command, nobody_can_run};
 pub use disk::Disk;
 pub use run::{Running, kill, processes_in, run_arguments, server, sitefs_below};
 pub use sitefs::{mounts_below, servers_below, wait_until};
-pub use tree::{Entry, Kind, Tree, assert_same, exact_tree, tree};
+pub use tree::{Entry, Kind, Tree, assert_same, comparable, exact_tree, tree};
 pub use venv::{Sandbox, python, pythons};
 pub use wheel::WheelBuilder;
 

@@ -21,7 +21,9 @@ pub(super) struct Wanted<'a> {
     /// The workspace's root, of which a member inherits the groups that are asked for by name.
     pub(super) group_root: Option<Index>,
     defaults: DefaultGroups,
-    /// The groups that the one project declares.
+    /// The package that is wanted, if it is but one and not the workspace.
+    one: Option<Index>,
+    /// The groups that it declares.
     own_groups: HashSet<PackageName>,
 }
 
@@ -52,9 +54,10 @@ impl<'a> Wanted<'a> {
             },
             _ => default_groups(pyproject.as_ref(), folder)?,
         };
+        let one = roots.first().copied().filter(|_| is_one);
         let mut wanted =
-            Self { selection, roots, project, group_root: None, defaults, own_groups: HashSet::new() };
-        wanted.find_group_root(packages, is_one)?;
+            Self { selection, roots, project, group_root: None, defaults, one, own_groups: HashSet::new() };
+        wanted.find_group_root(packages)?;
         wanted.check(file, packages, pyproject.as_ref())?;
         Ok(wanted)
     }
@@ -84,12 +87,12 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    fn find_group_root(&mut self, packages: &Packages, is_one: bool) -> Result<()> {
-        let (Some(project), [member], true) = (&self.project, self.roots.as_slice(), is_one) else {
+    fn find_group_root(&mut self, packages: &Packages) -> Result<()> {
+        let Some(one) = self.one else {
             return Ok(());
         };
-        self.own_groups = declared_groups(packages.at(*member)?).cloned().collect();
-        let root = packages.root().filter(|(_, root)| root.name.get_ref() != project);
+        self.own_groups = declared_groups(packages.at(one)?).cloned().collect();
+        let root = packages.root().filter(|(root, _)| *root != one);
         self.group_root = root
             .filter(|(_, root)| declared_groups(root).any(|group| self.inherits_group(group)))
             .map(|(index, _)| index);
@@ -98,9 +101,8 @@ impl<'a> Wanted<'a> {
 
     /// Whether a group of a package is wanted; of the workspace's own, if it is no package.
     pub(super) fn has_group(&self, package: Option<Index>, group: &PackageName) -> bool {
-        match package {
-            Some(package) if self.group_root == Some(package) => self.inherits_group(group),
-            None if !self.own_groups.is_empty() => self.inherits_group(group),
+        match self.one {
+            Some(one) if package != Some(one) => self.inherits_group(group),
             _ => self.selection.has_group(group, &self.defaults),
         }
     }
