@@ -3,15 +3,17 @@
 use pep440_rs::VersionSpecifiers;
 
 use super::{Target, marker};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// Checks `requires-python`. As in uv, a pre-release of Python counts as its release.
 ///
 /// # Errors
 /// Another Python is required; a specifier that is not understood.
 pub(super) fn check_python(requires: &str, target: Target<'_>) -> Result<()> {
-    let versions: VersionSpecifiers =
-        requires.parse().context(|| format!("`requires-python = \"{requires}\"` is not understood"))?;
+    // Why not, the parser tells in several lines.
+    let versions = requires.parse::<VersionSpecifiers>();
+    let versions =
+        versions.map_err(|_| Error::new(format!("`requires-python = \"{requires}\"` is not understood")))?;
     let python = &target.markers.python_full_version().version;
     if versions.contains(&python.only_release()) {
         return Ok(());

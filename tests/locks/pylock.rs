@@ -59,12 +59,9 @@ fn what_uv_export_and_uv_pip_compile_write_gives_what_uv_installs() {
             "--format",
             "pylock.toml",
             "-o",
-            "compiled.toml",
+            "pylock.compiled.toml",
         ];
         project.uv(&compile).succeeds();
-        // uv knows the file by its name alone.
-        fs_err::rename(project.folder.join("compiled.toml"), project.folder.join("pylock.compiled.toml"))
-            .unwrap();
         let expected = format!("alpha-1.0 {beta}");
         are_the_same(&project, "pylock.compiled.toml", &[("", &expected)], |options| {
             project.pip_sync("pylock.compiled.toml", options)
