@@ -104,48 +104,50 @@ pub struct MountOptions {
     pub verbosity: Verbosity,
 }
 
+/// The heading of [`SelectionOptions`].
+const SELECTION: &str = "What to take of a uv.lock or a pylock.toml, as `uv sync` does";
+
 /// What is wanted of a uv.lock or a pylock.toml: uv's names, with uv's meaning.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What to take of a uv.lock or a pylock.toml")]
 pub struct SelectionOptions {
     /// Include the dependencies of an extra
-    #[arg(long, value_name = "EXTRA", value_parser = PackageName::parse, conflicts_with_all = ["all_extras", "only_group"])]
+    #[arg(help_heading = SELECTION, long, value_name = "EXTRA", value_parser = PackageName::parse, conflicts_with_all = ["all_extras", "only_group"])]
     pub extra: Vec<PackageName>,
     /// Include the dependencies of all extras
-    #[arg(long, conflicts_with = "only_group")]
+    #[arg(help_heading = SELECTION, long, conflicts_with = "only_group")]
     pub all_extras: bool,
     /// Include a dependency group
-    #[arg(long, value_name = "GROUP", value_parser = PackageName::parse, conflicts_with_all = ["only_group", "only_dev"])]
+    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse, conflicts_with_all = ["only_group", "only_dev"])]
     pub group: Vec<PackageName>,
     /// Leave out a dependency group
-    #[arg(long, value_name = "GROUP", value_parser = PackageName::parse)]
+    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse)]
     pub no_group: Vec<PackageName>,
     /// Include all dependency groups
-    #[arg(long, conflicts_with_all = ["only_group", "only_dev"])]
+    #[arg(help_heading = SELECTION, long, conflicts_with_all = ["only_group", "only_dev"])]
     pub all_groups: bool,
     /// Leave out the default dependency groups
-    #[arg(long)]
+    #[arg(help_heading = SELECTION, long)]
     pub no_default_groups: bool,
     /// Only a dependency group, without the project and its dependencies (uv.lock)
-    #[arg(long, value_name = "GROUP", value_parser = PackageName::parse)]
+    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse)]
     pub only_group: Vec<PackageName>,
     /// Leave out the dependency group dev (uv.lock)
-    #[arg(long, conflicts_with = "only_dev")]
+    #[arg(help_heading = SELECTION, long, conflicts_with = "only_dev")]
     pub no_dev: bool,
     /// Only the dependency group dev (uv.lock)
-    #[arg(long)]
+    #[arg(help_heading = SELECTION, long)]
     pub only_dev: bool,
     /// A package of the workspace, instead of the project (uv.lock)
-    #[arg(long, value_name = "PACKAGE", value_parser = PackageName::parse, conflicts_with = "all_packages")]
+    #[arg(help_heading = SELECTION, long, value_name = "PACKAGE", value_parser = PackageName::parse, conflicts_with = "all_packages")]
     pub package: Vec<PackageName>,
     /// All packages of the workspace (uv.lock)
-    #[arg(long)]
+    #[arg(help_heading = SELECTION, long)]
     pub all_packages: bool,
     /// Leave out the project itself, with its dependencies included (uv.lock)
-    #[arg(long)]
+    #[arg(help_heading = SELECTION, long)]
     pub no_install_project: bool,
     /// Take what is editable as not editable
-    #[arg(long)]
+    #[arg(help_heading = SELECTION, long)]
     pub no_editable: bool,
 }
 

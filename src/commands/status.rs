@@ -75,6 +75,9 @@ struct Details {
     link_mode: LinkMode,
     cache: PathBuf,
     requirements: Vec<PathBuf>,
+    /// What was wanted of them, as options.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    options: Vec<String>,
     distributions: usize,
     pid: u32,
     /// In seconds since 1970.
@@ -89,6 +92,7 @@ impl Status {
             link_mode: record.link_mode,
             cache: record.cache.clone(),
             requirements: record.requirements.clone(),
+            options: record.selection.arguments(),
             distributions: record.distributions.len(),
             pid: record.pid,
             since: record.since,
@@ -143,6 +147,7 @@ impl Status {
         };
         let requirements: Vec<String> =
             mount.requirements.iter().map(|path| path.display().to_string()).collect();
+        let options: String = mount.options.iter().map(|option| format!(" {option}")).collect();
         let quoted = quote(&self.venv);
         let mend = format!("`sitefs mount {quoted}` mends it, `sitefs unmount {quoted}` undoes it");
         let (condition, life) = match (self.state, mount.link_mode) {
@@ -162,7 +167,7 @@ impl Status {
             _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };
         format!(
-            "{venv}: {condition} ({})\n  distributions  {}, from {}\n  cache          {}\n  {life}",
+            "{venv}: {condition} ({})\n  distributions  {}, from {}{options}\n  cache          {}\n  {life}",
             mount.link_mode,
             mount.distributions,
             requirements.join(", "),

@@ -23,6 +23,22 @@ pub(super) fn best_wheel<'a, W>(
     ranked.min_by_key(|(rank, build, _)| (*rank, Reverse(build.clone()))).map(|(_, _, wheel)| wheel)
 }
 
+/// The text of a lock with empty lines for wheels that do not fit: most of a lock is such wheels, and reading them as
+/// TOML would take most of the time. Only a line that holds nothing but one wheel, as uv writes it, is left out.
+pub(super) fn without_unfit_wheels(text: &str, tags: &Tags) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let wheel = line.trim().strip_prefix("{ url = \"").filter(|_| line.trim_end().ends_with("},"));
+        let url = wheel.and_then(|wheel| wheel.split('"').next());
+        let name = url.and_then(|url| url.rsplit('/').next()).filter(|name| name.ends_with(".whl"));
+        match name {
+            Some(name) if !tags.may_fit(name) => kept.push('\n'),
+            _ => kept.push_str(line),
+        }
+    }
+    kept
+}
+
 /// The last segment of a URL or path, with the escapes that versions need (`+` and `!`) undone.
 pub(super) fn file_name(address: &str) -> String {
     let path = address.split(['?', '#']).next().unwrap_or_default();
@@ -76,7 +92,7 @@ pub(super) fn parse_url(text: &str) -> Result<Url> {
 mod tests {
     use std::path::Path;
 
-    use super::{absolute, best_wheel, file_name};
+    use super::{absolute, best_wheel, file_name, without_unfit_wheels};
     use crate::lock::marker::tests::linux_tags;
 
     #[test]
@@ -86,6 +102,19 @@ mod tests {
             "b-1.0+cpu-py3-none-any.whl"
         );
         assert_eq!(file_name("../b.tar.gz"), "b.tar.gz");
+    }
+
+    #[test]
+    fn only_wheels_that_do_not_fit_are_left_out() {
+        let kept = "wheels = [\n    { url = \"https://x/a-1-py3-none-any.whl\", size = 1 },\n\
+                    { url = \"https://x/a-1-cp311-cp311-linux_x86_64.whl\" },\n\
+                    { url = \"https://x/a-1-CP310-cp310-win32.whl\" },\n{ url = \"https://x/a-1.tar.gz\" },\n\
+                    { url = \"https://x/a-1-cp310-cp310-win32.whl\" }\n]\n";
+        let unfit = "    { url = \"https://x/a-1-cp310-cp310-win32.whl\", size = 2 },\n";
+        let text = kept.replacen("    {", &format!("{unfit}    {{"), 1);
+        assert_ne!(text, kept);
+        let expected = kept.replacen("    {", "\n    {", 1);
+        assert_eq!(without_unfit_wheels(&text, &linux_tags()), expected);
     }
 
     #[test]

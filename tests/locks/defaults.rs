@@ -59,6 +59,7 @@ fn the_default_groups_are_those_of_the_project() {
     // A container may have the lock alone.
     fs_err::remove_file(&pyproject).unwrap();
     assert_eq!(mounted(&project, &[]), "alpha-1.0 lint-1.0");
+    project.mount_with(&[]).succeeds().says("no pyproject.toml: as default group, `dev` is taken");
 }
 
 #[test]
@@ -90,6 +91,9 @@ fn what_was_wanted_is_remembered() {
     }
     let project = project();
     let wanted = ["--extra", "a", "--group", "dev", "--no-group", "docs"];
+    project.mount_with(&wanted).succeeds();
+    project.test.sitefs(["status"]).succeeds().says("uv.lock --extra a --group dev --no-group docs");
+    project.test.unmount().succeeds();
     assert_eq!(mounted(&project, &wanted), "alpha-1.0 extra-a-1.0 lint-1.0");
     assert_eq!(mounted(&project, &[]), "alpha-1.0 extra-a-1.0 lint-1.0");
     assert_eq!(mounted(&project, &["--no-default-groups"]), "alpha-1.0");

@@ -241,6 +241,7 @@ fn a_script_gives_what_uv_installs() {
     let [_, python] = two_pythons();
     let project = Project::new(&python)
         .with_wheels([wheel("alpha", "1.0", &["beta; extra == 'more'"]), wheel("beta", "1.0", &[])])
+        .package(".", "another", "version = \"1.0\"\n")
         .file(
             "script.py",
             "# /// script\n# requires-python = '>=3.10'\n# dependencies = ['alpha[more]', \

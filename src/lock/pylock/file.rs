@@ -46,8 +46,7 @@ pub(super) struct Package {
     pub(super) directory: Option<Directory>,
     pub(super) archive: Option<Artifact>,
     pub(super) sdist: Option<Artifact>,
-    #[serde(default)]
-    pub(super) wheels: Vec<Artifact>,
+    pub(super) wheels: Option<Vec<Artifact>>,
 }
 
 #[derive(Deserialize)]

@@ -28,6 +28,7 @@ pub(super) fn read(
     selection: &Selection,
     lock: &mut Lock,
 ) -> Result<()> {
+    let text = &artifact::without_unfit_wheels(text, target.tags);
     let file = parse(path, text)?;
     let shown = || format!("`{}`", path.display());
     if let Some(requires) = &file.requires_python {
@@ -142,7 +143,7 @@ impl Reader<'_> {
 
     /// Where a package comes from, and the file that it is, if it is one.
     fn source<'p>(&self, package: &'p Package) -> Result<(Source, Option<&'p Artifact>)> {
-        let has_files = package.sdist.is_some() || !package.wheels.is_empty();
+        let has_files = package.sdist.is_some() || package.wheels.is_some();
         match (has_files, &package.directory, &package.vcs, &package.archive) {
             (true, None, None, None) => Ok((Source::Index, Some(self.best(package)?))),
             (false, Some(directory), None, None) => Ok((self.directory(directory)?, None)),
@@ -160,7 +161,11 @@ impl Reader<'_> {
     }
 
     fn best<'p>(&self, package: &'p Package) -> Result<&'p Artifact> {
-        let wheel = artifact::best_wheel(&package.wheels, self.target.tags, Artifact::file_name);
+        let wheel = artifact::best_wheel(
+            package.wheels.as_deref().unwrap_or_default(),
+            self.target.tags,
+            Artifact::file_name,
+        );
         wheel.or(package.sdist.as_ref()).ok_or_else(|| {
             Error::new("no wheel of the lock fits this interpreter, and there is no source archive")
         })

@@ -40,7 +40,7 @@ impl<'a> Active<'a> {
         for &root in wanted.roots.iter().filter(|_| wanted.selection.is_production()) {
             let package = packages.at(root)?;
             let name = package.name.get_ref();
-            active.add_name(format!("project-{}-{name}", name.as_str().len()))?;
+            active.add_name(&format!("project-{}-{name}", name.as_str().len()))?;
             let extras = package.optional_dependencies.keys();
             active.add_extras(
                 extras.filter(|extra| wanted.selection.has_extra(extra)).map(|extra| (name, extra)),
@@ -51,7 +51,7 @@ impl<'a> Active<'a> {
             let name = package.name.get_ref();
             let groups = package.dependency_groups.keys();
             for group in groups.filter(|group| wanted.has_group(Some(root), group)) {
-                active.add_name(format!("group-{}-{name}-{group}", name.as_str().len()))?;
+                active.add_name(&format!("group-{}-{name}-{group}", name.as_str().len()))?;
             }
         }
         Ok(active)
@@ -69,7 +69,7 @@ impl<'a> Active<'a> {
     pub(super) fn add_extras(&mut self, extras: impl IntoIterator<Item = Extra<'a>>) -> Result<()> {
         for (package, extra) in extras {
             if self.has_conflicts && self.extras.insert((package, extra)) {
-                self.add_name(encoded((package, extra)))?;
+                self.add_name(&encoded((package, extra)))?;
             }
         }
         Ok(())
@@ -105,9 +105,9 @@ impl<'a> Active<'a> {
         Ok(())
     }
 
-    fn add_name(&mut self, name: String) -> Result<()> {
-        let name = ExtraName::new(name.clone()).context(|| format!("`{name}` is no name of an extra"))?;
-        self.names.push(name);
+    fn add_name(&mut self, name: &str) -> Result<()> {
+        let extra = ExtraName::new(name.to_owned());
+        self.names.push(extra.context(|| format!("`{name}` is no name of an extra"))?);
         Ok(())
     }
 }

@@ -17,9 +17,9 @@ use self::file::{File, Header};
 use self::packages::Packages;
 use self::walk::Walk;
 use self::wanted::Wanted;
-use super::environment;
 use super::toml_file::{self, Lines};
 use super::{Lock, Origin, Selection, Target};
+use super::{artifact, environment};
 use crate::error::{Context, Error, Result};
 
 /// The only version of the format that there is. Revisions within it add keys, and change none.
@@ -36,6 +36,7 @@ pub(super) fn read(
     selection: &Selection,
     lock: &mut Lock,
 ) -> Result<()> {
+    let text = &artifact::without_unfit_wheels(text, target.tags);
     let mut file = parse(path, text)?;
     let shown = || format!("`{}`", path.display());
     select(path, text, &mut file, target, selection, lock).context(shown)
@@ -55,6 +56,10 @@ fn select(
     let folder = path.parent().unwrap_or(&path);
     let packages = Packages::new(std::mem::take(&mut file.packages));
     let wanted = Wanted::new(file, &packages, folder, selection)?;
+    if wanted.guesses_groups {
+        let folder = folder.display();
+        lock.notes.push(format!("{folder} has no pyproject.toml: as default group, `dev` is taken."));
+    }
     let lines = Lines::of(text);
     for index in (Walk { file, packages: &packages, wanted: &wanted, target }).packages()? {
         let package = packages.at(index)?;

@@ -21,6 +21,8 @@ pub(super) struct Wanted<'a> {
     /// The workspace's root, of which a member inherits the groups that are asked for by name.
     pub(super) group_root: Option<Index>,
     defaults: DefaultGroups,
+    /// Whether the default groups are wanted, and no pyproject.toml says what they are.
+    pub(super) guesses_groups: bool,
     /// The package that is wanted, if it is but one and not the workspace.
     one: Option<Index>,
     /// The groups that it declares.
@@ -39,6 +41,8 @@ impl<'a> Wanted<'a> {
         selection: &'a Selection,
     ) -> Result<Self> {
         let pyproject = Project::of(folder)?;
+        let is_script = is_script(file, packages, pyproject.as_ref());
+        let pyproject = pyproject.filter(|_| !is_script);
         let names = Self::names(file, packages, pyproject.as_ref(), selection)?;
         let mut roots = names.iter().map(|name| packages.named(name)).collect::<Result<Vec<_>>>()?;
         roots.sort_unstable();
@@ -47,16 +51,26 @@ impl<'a> Wanted<'a> {
                 || is_project(pyproject.as_ref(), packages) && names.len() == 1);
         let is_root_alone = selection.all_packages && file.manifest.members.is_empty();
         let project = names.into_iter().next().filter(|_| is_one || is_root_alone);
-        let defaults = match (selection.packages.as_slice(), roots.as_slice()) {
+        let (defaults, is_guess) = match (selection.packages.as_slice(), roots.as_slice()) {
             ([_], [member]) => match source_tree(packages.at(*member)?) {
-                Some(path) => default_groups(Project::of(&absolute(folder, path)?)?.as_ref(), folder)?,
-                None => project::dev(),
+                Some(path) => default_groups(&absolute(folder, path)?)?,
+                None => (project::dev(), false),
             },
-            _ => default_groups(pyproject.as_ref(), folder)?,
+            _ if is_script => (project::dev(), false),
+            _ => default_groups(folder)?,
         };
-        let one = roots.first().copied().filter(|_| is_one);
-        let mut wanted =
-            Self { selection, roots, project, group_root: None, defaults, one, own_groups: HashSet::new() };
+        let wants_defaults =
+            selection.is_production() && !selection.no_default_groups && !selection.all_groups;
+        let mut wanted = Self {
+            selection,
+            one: roots.first().copied().filter(|_| is_one),
+            roots,
+            project,
+            group_root: None,
+            defaults,
+            guesses_groups: is_guess && wants_defaults,
+            own_groups: HashSet::new(),
+        };
         wanted.find_group_root(packages)?;
         wanted.check(file, packages, pyproject.as_ref())?;
         Ok(wanted)
@@ -162,6 +176,15 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// Whether the lock is that of a script: then a pyproject.toml beside it is about something else.
+fn is_script(file: &File, packages: &Packages, pyproject: Option<&Project>) -> bool {
+    let is_locked = |name: &PackageName| packages.named(name).is_ok();
+    packages.root().is_none()
+        && file.manifest.members.is_empty()
+        && file.manifest.dependency_groups.is_empty()
+        && !pyproject.and_then(Project::name).is_some_and(is_locked)
+}
+
 /// Whether the folder of the lock is itself a package, and not only a workspace of others.
 fn is_project(pyproject: Option<&Project>, packages: &Packages) -> bool {
     match pyproject {
@@ -170,13 +193,14 @@ fn is_project(pyproject: Option<&Project>, packages: &Packages) -> bool {
     }
 }
 
-fn default_groups(pyproject: Option<&Project>, folder: &Path) -> Result<DefaultGroups> {
-    let Some(pyproject) = pyproject else {
-        return Ok(project::dev());
+/// The default groups of the project in a folder, and whether that is a guess.
+fn default_groups(folder: &Path) -> Result<(DefaultGroups, bool)> {
+    let Some(pyproject) = Project::of(folder)? else {
+        return Ok((project::dev(), true));
     };
-    pyproject
-        .default_groups()
-        .map_err(|error| Error::new(format!("`{}`", folder.join("pyproject.toml").display())).because(error))
+    let groups = pyproject.default_groups();
+    let path = folder.join("pyproject.toml");
+    Ok((groups.map_err(|error| Error::new(format!("`{}`", path.display())).because(error))?, false))
 }
 
 /// The folder of a package that is a source tree on this machine.
