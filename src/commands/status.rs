@@ -76,6 +76,9 @@ struct Details {
     folded: bool,
     cache: PathBuf,
     requirements: Vec<PathBuf>,
+    /// What was wanted of them, as options.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    options: Vec<String>,
     distributions: usize,
     pid: u32,
     /// In seconds since 1970.
@@ -91,6 +94,7 @@ impl Status {
             folded: record.folded,
             cache: record.cache.clone(),
             requirements: record.requirements.clone(),
+            options: record.selection.arguments(),
             distributions: record.distributions.len(),
             pid: record.pid,
             since: record.since,
@@ -145,6 +149,7 @@ impl Status {
         };
         let requirements: Vec<String> =
             mount.requirements.iter().map(|path| path.display().to_string()).collect();
+        let options: String = mount.options.iter().map(|option| format!(" {option}")).collect();
         let quoted = quote(&self.venv);
         let mend = format!("`sitefs mount {quoted}` mends it, `sitefs unmount {quoted}` undoes it");
         let (condition, life) = match (self.state, mount.link_mode) {
@@ -164,7 +169,10 @@ impl Status {
             _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };
         format!(
-            "{venv}: {condition} ({}{})\n  distributions  {}, from {}\n  cache          {}\n  {life}",
+            "{venv}: {condition} ({}{})
+  distributions  {}, from {}{options}
+  cache          {}
+  {life}",
             mount.link_mode,
             if mount.folded { ", folded" } else { "" },
             mount.distributions,

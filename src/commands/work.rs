@@ -15,7 +15,7 @@ use crate::cli::MountOptions;
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place, Server};
 use crate::link;
-use crate::lock::Lock;
+use crate::lock::{Lock, Target};
 use crate::outside;
 use crate::parallel::parallel;
 use crate::place::{self, Applied, Difficulty, LinkMode, Placement};
@@ -210,6 +210,7 @@ impl<'a> Work<'a> {
             site_packages: self.layout.site_packages(),
             cache: fs_err::canonicalize(&self.inputs.cache)?,
             requirements: self.inputs.requirements.clone(),
+            selection: self.inputs.selection.clone(),
             distributions: distributions
                 .iter()
                 .map(|distribution| MountedDistribution {
@@ -298,12 +299,13 @@ fn resolve(
     layout: &Layout,
     options: &MountOptions,
 ) -> Result<Vec<Archive>> {
-    let locks = Lock::read(&inputs.requirements)?;
+    let target = Target { markers: &interpreter.markers, tags: &interpreter.tags };
+    let locks = Lock::read(&inputs.requirements, target, &inputs.selection)?;
     locks.notes.iter().for_each(|note| options.verbosity.note(note));
     let pins = locks.select(&interpreter.markers)?;
     // The environment may be one that is made for this, and removed again if it cannot be completed.
     let python = fs_err::canonicalize(layout.python())?;
-    Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python)
+    Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python, &inputs.selection)
 }
 
 /// Without its METADATA, a distribution is not installed.

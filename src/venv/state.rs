@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
+use crate::lock::Selection;
 use crate::place::LinkMode;
 use crate::python::PackageName;
 use crate::shell::quote;
@@ -52,6 +53,9 @@ pub struct MountRecord {
     pub cache: PathBuf,
     /// The lock files.
     pub requirements: Vec<PathBuf>,
+    /// What was wanted of them.
+    #[serde(default)]
+    pub selection: Selection,
     /// What is mounted, lowest layer first.
     pub distributions: Vec<MountedDistribution>,
 }
