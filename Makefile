@@ -9,6 +9,11 @@ PIP_VERSION := 25.0.1
 TOOLS := target/tools
 UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 
+# With --target, build scripts and procedural macros stay dynamic: the compiler has to load them.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC = RUSTFLAGS='-C target-feature=+crt-static'
+STATIC_OPTIONS = --locked --target $(HOST) --target-dir target/static
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +21,14 @@ help: ## list the targets
 .PHONY: build
 build: ## build the release binary, target/release/sitefs
 	cargo build --release --locked
+
+.PHONY: static
+static: ## build one static release binary, target/static/sitefs, for images without its libraries
+	$(STATIC) cargo build --release $(STATIC_OPTIONS)
+	@cp target/static/$(HOST)/release/sitefs target/static/sitefs
+	@if ldd target/static/sitefs >/dev/null 2>&1 && ! ldd target/static/sitefs 2>&1 | grep -q 'statically linked'; then \
+	    echo 'static: it still needs libraries:' >&2; ldd target/static/sitefs >&2; exit 1; fi
+	@echo 'static: target/static/sitefs needs no library'
 
 .PHONY: check
 check: ## formatting, lints, documentation, and dependencies where cargo-deny is installed
@@ -47,6 +60,10 @@ test-without-fuse: tools disks ## build without FUSE, and test what that can do
 .PHONY: check-platforms
 check-platforms: ## type-check for macOS and Windows; nothing is built or run
 	@tests/check-platforms $(TOOLS)/debian-rust
+
+.PHONY: test-static
+test-static: tools fuse ## the tests of containers and images with a static binary; a debug build, which takes half the time
+	$(STATIC) cargo test $(STATIC_OPTIONS) --no-fail-fast --test containers --test images --test static
 
 .PHONY: test-long
 test-long: tools fuse disks ## the tests that take minutes: link modes of the larger corpora

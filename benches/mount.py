@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Times `sitefs mount` to ready, and `unmount`, against `uv pip sync` in each of its link modes.
+"""Times each mode of `sitefs mount` to ready, and `unmount`, beside `uv pip sync` in the same link mode.
 
 All take turns in the same rounds on the same disk, warm: read the ratios, not the seconds. Each starts with an empty
 environment whose interpreter has been asked before, and a cache that holds everything. Prints a Markdown table of medians.
+Clones need a file system that has them: give a folder on btrfs or XFS with --folder.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-LINK_MODES = ["hardlink", "symlink", "clone", "copy"]
+SITEFS_MODES = ["fuse", "symlink", "symlink --fold", "hardlink", "clone", "copy"]
+UV_MODES = ["symlink", "hardlink", "clone", "copy"]
 
 
 def main():
@@ -23,11 +25,16 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(options.uv, options.sitefs, options.requirements.resolve(), folder)
     bench.fill_cache()
-    times = {name: [] for name in bench.subjects}
+    sitefs_modes = [mode for mode in SITEFS_MODES if mode != "clone" or bench.has_clones()]
+    times = {}
     for number in range(options.rounds):
         say(f"round {number + 1} of {options.rounds}")
-        for name, subject in bench.subjects.items():
-            times[name].append(subject())
+        for mode in sitefs_modes:
+            mounted, unmounted = bench.sitefs_times(mode)
+            times.setdefault(("mount", mode), []).append(mounted)
+            times.setdefault(("unmount", mode), []).append(unmounted)
+        for mode in UV_MODES:
+            times.setdefault(("uv", mode), []).append(bench.uv_time(mode))
     print_table(times, bench.count_distributions(), options.rounds)
 
 
@@ -46,9 +53,6 @@ class Bench:
         # Not resolve(): a link into uv's own environment is how it is found.
         self.uv, self.sitefs = Path(os.path.abspath(uv)), sitefs.resolve()
         self.requirements, self.folder, self.cache = requirements, folder, folder / "cache"
-        self.subjects = {"`sitefs mount`": self.mount, "`sitefs mount`, again": self.mount_again, "`sitefs unmount`": self.unmount}
-        for mode in LINK_MODES:
-            self.subjects[f"`uv pip sync --link-mode {mode}`"] = lambda mode=mode: self.sync(mode)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
             "UV_CACHE_DIR": str(self.cache),
@@ -63,39 +67,36 @@ class Bench:
 
     def count_distributions(self):
         venv = self.fresh_venv()
-        self.run_sitefs_mount(venv)
+        self.mount(venv, "fuse")
         site_packages = next((venv / "lib").glob("python3*/site-packages"))
         distributions = len(list(site_packages.glob("*.dist-info")))
         files = sum(len(files) for _, _, files in os.walk(site_packages))
         self.run(self.sitefs, "unmount", venv)
         return distributions, files
 
-    def mount(self):
-        venv = self.fresh_venv()
-        taken = timed(lambda: self.run_sitefs_mount(venv))
-        self.run(self.sitefs, "unmount", venv)
-        return taken
+    def has_clones(self):
+        one, other = self.folder / "one", self.folder / "other"
+        one.write_bytes(b"x" * 65536)
+        done = subprocess.run(["cp", "--reflink=always", one, other], stderr=subprocess.DEVNULL)
+        for file in (one, other):
+            file.unlink(missing_ok=True)
+        if done.returncode != 0:
+            say(f"{self.folder} has no clones: sitefs refuses them there, and uv copies instead")
+        return done.returncode == 0
 
-    def mount_again(self):
+    def sitefs_times(self, mode):
         venv = self.fresh_venv()
-        self.run_sitefs_mount(venv)
-        self.run(self.sitefs, "unmount", venv)
-        taken = timed(lambda: self.run_sitefs_mount(venv))
-        self.run(self.sitefs, "unmount", venv)
-        return taken
+        mounted = timed(lambda: self.mount(venv, mode))
+        os.sync()
+        return mounted, timed(lambda: self.run(self.sitefs, "unmount", venv))
 
-    def unmount(self):
-        venv = self.fresh_venv()
-        self.run_sitefs_mount(venv)
-        return timed(lambda: self.run(self.sitefs, "unmount", venv))
+    def mount(self, venv, mode):
+        self.run(self.sitefs, "mount", "-q", "--link-mode", *mode.split(), "-r", self.requirements, venv, self.cache)
 
-    def sync(self, mode):
+    def uv_time(self, mode):
         venv = self.fresh_venv()
         words = ["pip", "sync", "-q", "--offline", "--require-hashes", "--link-mode", mode]
         return timed(lambda: self.run(self.uv, *words, "--python", venv / "bin/python", self.requirements))
-
-    def run_sitefs_mount(self, venv):
-        self.run(self.sitefs, "mount", "-q", "-r", self.requirements, venv, self.cache)
 
     def fresh_venv(self):
         venv = self.folder / "venv"
@@ -119,12 +120,14 @@ def timed(action):
 
 def print_table(times, counted, rounds):
     distributions, files = counted
-    base = statistics.median(times["`sitefs mount`"])
-    print(f"{distributions} distributions, {files} files, medians of {rounds} rounds:\n")
-    print("| what | ms | ratio to `sitefs mount` |\n|---|---:|---:|")
-    for name, taken in times.items():
-        median = statistics.median(taken)
-        print(f"| {name} | {median * 1000:.1f} | {median / base:.1f} |")
+    medians = {key: statistics.median(taken) * 1000 for key, taken in times.items()}
+    print(f"{distributions} distributions, {files} files, medians of {rounds} rounds, in ms:\n")
+    print("| mode | `sitefs mount` | `sitefs unmount` | `uv pip sync` | uv / sitefs |\n|---|---:|---:|---:|---:|")
+    for mode in SITEFS_MODES:
+        ours, undone, theirs = (medians.get((what, mode)) for what in ("mount", "unmount", "uv"))
+        cells = [f"{time:,.1f}" if time is not None else "" for time in (ours, undone, theirs)]
+        ratio = f"{theirs / ours:.1f}" if ours and theirs else ""
+        print(f"| `{mode}` | {' | '.join(cells)} | {ratio} |")
 
 
 def say(text):

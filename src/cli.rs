@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Result};
+use crate::lock::Selection;
 use crate::place::LinkMode;
+use crate::python::PackageName;
 
 /// Complete a Python virtual environment at once, and copy nothing.
 ///
@@ -78,12 +80,20 @@ pub struct RunCommand {
 /// How `mount` and `run` mount.
 #[derive(Debug, Args)]
 pub struct MountOptions {
-    /// A lock file, in requirements.txt format [default: requirements.txt beside VENV, then what was last mounted]
+    /// A lock: uv.lock, pylock.toml or requirements.txt, known by name, then by content [default: the first of pylock.toml,
+    /// uv.lock and requirements.txt beside VENV, then what was last mounted]
     #[arg(short, long = "requirements", value_name = "FILE")]
     pub requirements: Vec<PathBuf>,
+    /// What of it.
+    #[command(flatten)]
+    pub selection: SelectionOptions,
     /// How the environment is made; auto is fuse, else symlink, else copy [default: SITEFS_LINK_MODE, then auto]
     #[arg(long, value_name = "MODE", value_enum)]
     pub link_mode: Option<LinkModeChoice>,
+    /// With link mode symlink: one link for a whole directory where that is safe for programs. Tools that uninstall or install
+    /// anew, and Python's bytecode, reach through it into CACHE
+    #[arg(long)]
+    pub fold: bool,
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
@@ -96,6 +106,74 @@ pub struct MountOptions {
     /// How much to say.
     #[command(flatten)]
     pub verbosity: Verbosity,
+}
+
+/// The heading of [`SelectionOptions`].
+const SELECTION: &str = "What to take of a uv.lock or a pylock.toml, as `uv sync` does";
+
+/// What is wanted of a uv.lock or a pylock.toml: uv's names, with uv's meaning.
+#[derive(Debug, Args)]
+pub struct SelectionOptions {
+    /// Include the dependencies of an extra
+    #[arg(help_heading = SELECTION, long, value_name = "EXTRA", value_parser = PackageName::parse, conflicts_with_all = ["all_extras", "only_group"])]
+    pub extra: Vec<PackageName>,
+    /// Include the dependencies of all extras
+    #[arg(help_heading = SELECTION, long, conflicts_with = "only_group")]
+    pub all_extras: bool,
+    /// Include a dependency group
+    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse, conflicts_with_all = ["only_group", "only_dev"])]
+    pub group: Vec<PackageName>,
+    /// Leave out a dependency group
+    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse)]
+    pub no_group: Vec<PackageName>,
+    /// Include all dependency groups
+    #[arg(help_heading = SELECTION, long, conflicts_with_all = ["only_group", "only_dev"])]
+    pub all_groups: bool,
+    /// Leave out the default dependency groups
+    #[arg(help_heading = SELECTION, long)]
+    pub no_default_groups: bool,
+    /// Only a dependency group, without the project and its dependencies (uv.lock)
+    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse)]
+    pub only_group: Vec<PackageName>,
+    /// Leave out the dependency group dev (uv.lock)
+    #[arg(help_heading = SELECTION, long, conflicts_with = "only_dev")]
+    pub no_dev: bool,
+    /// Only the dependency group dev (uv.lock)
+    #[arg(help_heading = SELECTION, long)]
+    pub only_dev: bool,
+    /// A package of the workspace, instead of the project (uv.lock)
+    #[arg(help_heading = SELECTION, long, value_name = "PACKAGE", value_parser = PackageName::parse, conflicts_with = "all_packages")]
+    pub package: Vec<PackageName>,
+    /// All packages of the workspace (uv.lock)
+    #[arg(help_heading = SELECTION, long)]
+    pub all_packages: bool,
+    /// Leave out the project itself, with its dependencies included (uv.lock)
+    #[arg(help_heading = SELECTION, long)]
+    pub no_install_project: bool,
+    /// Take what is editable as not editable
+    #[arg(help_heading = SELECTION, long)]
+    pub no_editable: bool,
+}
+
+impl SelectionOptions {
+    /// The same as a value, with names normalized.
+    pub fn selection(&self) -> Selection {
+        Selection {
+            extras: self.extra.clone(),
+            all_extras: self.all_extras,
+            groups: self.group.clone(),
+            no_groups: self.no_group.clone(),
+            only_groups: self.only_group.clone(),
+            all_groups: self.all_groups,
+            no_default_groups: self.no_default_groups,
+            no_dev: self.no_dev,
+            only_dev: self.only_dev,
+            packages: self.package.clone(),
+            all_packages: self.all_packages,
+            no_install_project: self.no_install_project,
+            no_editable: self.no_editable,
+        }
+    }
 }
 
 /// Options of `unmount`.
@@ -138,17 +216,24 @@ impl MountOptions {
     /// The link mode asked for, by option or by the environment; an empty variable counts as none.
     ///
     /// # Errors
-    /// The variable names no link mode.
+    /// The variable names no link mode; `--fold` is given with another than symlink.
     pub fn link_mode(&self) -> Result<LinkModeChoice> {
         let variable = std::env::var("SITEFS_LINK_MODE").unwrap_or_default();
-        match self.link_mode {
-            Some(choice) => Ok(choice),
-            None if variable.is_empty() => Ok(LinkModeChoice::Auto),
+        let choice = match self.link_mode {
+            Some(choice) => choice,
+            None if variable.is_empty() => LinkModeChoice::Auto,
             None => LinkModeChoice::from_str(&variable, true).map_err(|_| {
                 Error::new(format!("SITEFS_LINK_MODE is {variable}, which is no link mode"))
                     .with_help("it may be auto, fuse, symlink, hardlink, clone or copy")
-            }),
+            })?,
+        };
+        if self.fold && choice != LinkModeChoice::Symlink {
+            let name =
+                choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            return Err(Error::new(format!("--fold makes links, and the link mode is {name}"))
+                .with_help("give --link-mode symlink with it, or leave it out"));
         }
+        Ok(choice)
     }
 }
 

@@ -7,6 +7,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
+/// Between an error and its help, where one process tells another.
+const HELP: char = '\u{1f}';
+
 /// What failed, why (the source), and what to do about it (the help).
 ///
 /// `Display` gives the message and the chain of its causes on one line; [`Error::help`] is printed below it.
@@ -35,6 +38,20 @@ impl Error {
     pub fn because(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The error as another process is told it, to be [`heard`](Self::heard) there.
+    pub fn told(&self) -> String {
+        let help = self.help().map(|help| format!("{HELP}{help}")).unwrap_or_default();
+        format!("{self}{help}")
+    }
+
+    /// The error that another process [`told`](Self::told).
+    pub fn heard(text: &str) -> Self {
+        match text.split_once(HELP) {
+            Some((message, help)) => Self::new(message).with_help(help),
+            None => Self::new(text),
+        }
     }
 
     /// What to do next, if this error or one of its causes knows.

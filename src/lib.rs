@@ -19,6 +19,7 @@ pub mod lock;
 pub mod outside;
 mod parallel;
 pub mod place;
+pub mod progress;
 pub mod python;
 mod shell;
 pub mod sys;

@@ -6,28 +6,9 @@ mod common;
 use std::process::{Command, Stdio};
 
 use common::{
-    Outcome, Running, Sandbox, WheelBuilder, as_nobody, fuse_for_nobody, kill, processes_in, run_arguments,
-    server, sitefs_below, skip, wait_until,
+    Container, GREET, Outcome, Running, STAY, Sandbox, as_nobody, kill, processes_in, run_arguments, sandbox,
+    sandbox_for_nobody, server, sitefs_below, skip, wait_until,
 };
-
-fn greet() -> WheelBuilder {
-    WheelBuilder::new("greet", "1.0")
-        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
-        .entry_point("console_scripts", "greet = greet:main")
-}
-
-const GREET: &str = "import greet; print(greet.word, flush=True)";
-
-/// Says that it is ready, and stays.
-const STAY: &str = "import greet, time; print(greet.word, flush=True); time.sleep(1000)";
-
-fn sandbox() -> Option<Sandbox> {
-    Some(Sandbox::with_fuse()?.with_wheels([greet()]))
-}
-
-fn sandbox_for_nobody() -> Option<Sandbox> {
-    fuse_for_nobody().then(|| Sandbox::for_nobody().with_wheels([greet()]))
-}
 
 #[test]
 fn without_the_fuse_device_files_are_made_or_it_says_why_not() {
@@ -64,6 +45,53 @@ fn any_user_id_on_a_read_only_system_needs_only_a_writable_environment() {
     let mut command = wrapped(&test, &["unshare", "--mount", "sh", "-c", script, "sh"], &command);
     Outcome::of(command.env("VENV", &test.venv)).succeeds().prints("hello");
     test.nothing_left(&before);
+}
+
+/// The table of docs/containers.md: what `docker run` is told, and what root and user 12345 then have.
+const PRIVILEGES: [(&[&str], &str, &str); 7] = [
+    (&[], LINKS, LINKS),
+    (&["--cap-add", "SYS_ADMIN"], LINKS, LINKS),
+    (&["--device", "/dev/fuse"], LINKS, LINKS),
+    (&["--device", "/dev/fuse", "--security-opt", "seccomp=unconfined"], LINKS, OWN_MOUNT),
+    (&["--device", "/dev/fuse", "--cap-add", "SYS_ADMIN"], MOUNT, OWN_MOUNT),
+    (
+        &["--device", "/dev/fuse", "--cap-add", "SYS_ADMIN", "--security-opt", "no-new-privileges"],
+        MOUNT,
+        OWN_MOUNT,
+    ),
+    (&["--device", "/dev/fuse", "--privileged"], MOUNT, OWN_MOUNT),
+];
+
+const LINKS: &str = "mounted 1 distribution where others see them (symlink, from /cache)";
+const MOUNT: &str = "mounted 1 distribution where others see them (fuse, from /cache)";
+const OWN_MOUNT: &str =
+    "mounted 1 distribution in a mount namespace of the command's own (fuse, from /cache)";
+
+#[test]
+fn privileges_decide_what_is_made() {
+    let Some(test) = sandbox() else { return };
+    let Some(container) = Container::of(&test) else { return };
+    for (options, as_root, as_user) in PRIVILEGES {
+        for (user, made) in [("0", as_root), ("12345", as_user)] {
+            let container = container.clone().with(options).with(&["--user", user, "--read-only"]);
+            let container = container.with(&["--tmpfs", "/run/app"]);
+            let outcome = container.run_python(GREET).succeeds().prints("hello").says(made);
+            let is_denied = outcome.stderr.contains("so symlink:");
+            assert_eq!(is_denied, made == LINKS, "the reason is said: {outcome}");
+        }
+    }
+}
+
+/// In a rootless engine, the container's root may mount in it.
+#[test]
+fn a_rootless_container_mounts_with_the_device() {
+    let Some(test) = sandbox_for_nobody() else { return };
+    let Some(container) = Container::of(&test) else { return };
+    Outcome::of(Command::new("chown").arg("-hR").arg("nobody").arg(test.root().join("container"))).succeeds();
+    let container = container.rootless(&test.python).with(&["--cap-add", "SYS_ADMIN"]);
+    container.run_python(GREET).succeeds().prints("hello").says(LINKS);
+    let container = container.with(&["--device", "/dev/fuse"]);
+    container.run_python(GREET).succeeds().prints("hello").says(MOUNT);
 }
 
 /// How a container starts its process 1: as root, as root in a user namespace, as an ordinary user.

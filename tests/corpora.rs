@@ -4,10 +4,9 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::path::Path;
 
-use common::{Corpus, Outcome, Sandbox, Tree, assert_same, clean_command, pip, tree};
+use common::{Corpus, Outcome, Sandbox, assert_same, clean_command, comparable, pip};
 
 #[test]
 fn tools_say_the_same_of_the_small_corpus() {
@@ -147,55 +146,4 @@ print(json.dumps(told))";
     let mut command = clean_command(venv.join("bin/python"), &test.home());
     let told = Outcome::of(command.args(["-B", "-c", code])).succeeds().json();
     told.as_object().unwrap().clone().into_iter().collect()
-}
-
-/// The environment, what may differ set aside: who installed, the order, digests and mode of RECORD, the environment's
-/// own path, and the lock that uv leaves at its root.
-fn comparable(venv: &Path) -> Tree {
-    let own_path = venv.as_os_str().as_encoded_bytes();
-    let read = |path: &Path, bytes: Vec<u8>| match name_in_dist_info(path) {
-        Some("INSTALLER") => Some(Vec::new()),
-        Some("RECORD") => Some(recorded_paths(&bytes)),
-        _ if path == Path::new(".lock") => None,
-        _ => Some(replaced(&bytes, own_path, b"VENV")),
-    };
-    let mut tree = tree(venv, read, &["__pycache__", ".sitefs", "lib64"]);
-    for (path, entry) in &mut tree {
-        if name_in_dist_info(path) == Some("RECORD") {
-            entry.mode = 0;
-        }
-    }
-    tree
-}
-
-fn name_in_dist_info(path: &Path) -> Option<&str> {
-    let is_in_dist_info = path.parent().and_then(Path::extension) == Some(OsStr::new("dist-info"));
-    path.file_name().and_then(OsStr::to_str).filter(|_| is_in_dist_info)
-}
-
-fn recorded_paths(record: &[u8]) -> Vec<u8> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(record);
-    let paths: BTreeSet<String> = reader.records().map(|row| row.unwrap()[0].to_owned()).collect();
-    paths.into_iter().filter(|path| !path.contains("__pycache__")).collect::<Vec<_>>().join("\n").into_bytes()
-}
-
-fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    // A large file is no script, and no script is large.
-    if bytes.len() > 1 << 16 {
-        return bytes.to_vec();
-    }
-    let (mut result, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
-    while let Some(&first) = rest.first() {
-        match rest.strip_prefix(from) {
-            Some(tail) => {
-                result.extend_from_slice(to);
-                rest = tail;
-            }
-            None => {
-                result.push(first);
-                rest = &rest[1..];
-            }
-        }
-    }
-    result
 }

@@ -4,16 +4,14 @@ mod common;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use common::{Sandbox, WheelBuilder};
+use common::{
+    GREET, Outcome, Running, STAY, Sandbox, WheelBuilder, kill, run_arguments, sandbox, sandbox_for_nobody,
+    server, servers_below, wait_until,
+};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-
-fn sandbox() -> Option<Sandbox> {
-    let wheel = WheelBuilder::new("greet", "1.0")
-        .file("greet/__init__.py", "word = 'hello'\n")
-        .entry_point("console_scripts", "greet = greet:main");
-    Sandbox::with_fuse().map(|test| test.with_wheels([wheel]))
-}
 
 #[test]
 fn a_forged_journal_removes_nothing_outside_of_the_environment() {
@@ -112,16 +110,89 @@ fn a_pyvenv_cfg_in_a_wheel_does_not_confuse() {
     test.unmount().succeeds();
 }
 
+/// Longer than any command waits for a server that hangs.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// The outcome of a command, which comes in time.
+fn in_time(command: impl FnOnce() -> Outcome) -> Outcome {
+    let started = Instant::now();
+    let outcome = command();
+    assert!(started.elapsed() < BOUND, "{} s: {outcome}", started.elapsed().as_secs());
+    outcome
+}
+
 #[test]
-fn a_server_that_hangs_does_not_hang_the_commands() {
-    let Some(test) = sandbox() else { return };
+fn no_command_waits_without_end_for_a_server_that_hangs() {
+    no_command_waits(sandbox());
+}
+
+#[test]
+fn nor_does_an_ordinary_users() {
+    no_command_waits(sandbox_for_nobody());
+}
+
+fn no_command_waits(test: Option<Sandbox>) {
+    let Some(test) = test else { return };
     test.mount().succeeds();
-    let server = rustix::process::Pid::from_raw(test.server().try_into().unwrap()).unwrap();
-    rustix::process::kill_process(server, rustix::process::Signal::STOP).unwrap();
-    test.status().succeeds().says("\"mounted\"");
-    test.mount().fails().says("is mounted already");
-    rustix::process::kill_process(server, rustix::process::Signal::CONT).unwrap();
+    let server = test.server();
+    kill("STOP", server);
+    let arguments = run_arguments(&test, &[], &["true"]);
+    let why = |path: &str| [OsStr::new("why"), test.venv.as_os_str(), OsStr::new(path)].map(OsStr::to_owned);
+    in_time(|| test.status()).succeeds().says("\"mounted\"");
+    in_time(|| test.mount()).fails().says("is mounted already");
+    in_time(|| test.sitefs(why("greet/absent.py"))).fails().says("does not answer").says(&server.to_string());
+    in_time(|| test.sitefs(&arguments)).fails().says("does not answer").says("kill -KILL");
+    in_time(|| test.unmount()).fails().says("holds").says(&server.to_string());
+    assert!(!test.is_mounted(), "the mount goes although its server hangs");
+    in_time(|| test.mount()).fails().says("holds").says(&server.to_string());
+    kill("KILL", server);
+    wait_until("the server is gone", || servers_below(&test.root()).is_empty());
+    in_time(|| test.mount()).succeeds();
+    test.python(GREET).succeeds().prints("hello");
     test.unmount().succeeds();
+}
+
+#[test]
+fn unmount_lets_go_lazily_of_a_mount_whose_server_hangs() {
+    for test in [sandbox(), sandbox_for_nobody()].into_iter().flatten() {
+        let before = test.environment();
+        test.mount().succeeds();
+        let server = test.server();
+        kill("STOP", server);
+        // Waits for the server, inside the mount.
+        let mut waiting = test.python_command("import greet").stderr(Stdio::null()).spawn().unwrap();
+        wait_until("it waits", || {
+            std::thread::sleep(Duration::from_millis(300));
+            true
+        });
+        in_time(|| test.unmount()).fails().says("is in use by").says("--lazy");
+        let lazily = [OsStr::new("unmount"), OsStr::new("--lazy"), test.venv.as_os_str()];
+        in_time(|| test.sitefs(lazily)).succeeds().says("detached");
+        assert!(!test.is_mounted());
+        kill("CONT", server);
+        waiting.wait().unwrap();
+        wait_until("the server is gone", || servers_below(&test.root()).is_empty());
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn a_run_says_that_the_server_of_another_run_hangs() {
+    let Some(test) = sandbox() else { return };
+    let way = ["--no-namespace"];
+    let before = test.environment();
+    let mut first = Running::start(&test, &way, &["python", "-c", STAY]);
+    first.says("hello");
+    let server = server(&test, first.pid());
+    kill("STOP", server);
+    let second = run_arguments(&test, &way, &["true"]);
+    in_time(|| test.sitefs(&second)).fails().says("does not answer");
+    kill("TERM", first.pid());
+    assert_eq!(first.ends(), Some(143), "it leaves the mount to the server");
+    assert!(test.is_mounted());
+    kill("CONT", server);
+    wait_until("it is unmounted", || !test.is_mounted());
+    test.nothing_left(&before);
 }
 
 #[test]

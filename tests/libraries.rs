@@ -3,23 +3,18 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use common::{Outcome, Sandbox, WheelBuilder, skip};
+use common::{Libraries, Outcome, Sandbox, WheelBuilder, compile};
 
-/// As nvidia's wheels do: `one/lib/libone.so` needs `other/lib/libother.so`, which another wheel brings.
 #[test]
 fn a_library_finds_one_of_another_wheel_by_origin() {
     let Some(test) = Sandbox::with_fuse() else { return };
-    let Some(libraries) = Libraries::compiled(&test.root().join("build")) else {
-        return;
-    };
-    let test = test.with_wheels(libraries.wheels());
+    let Some(wheels) = Libraries::in_two_wheels(&test.root().join("build")) else { return };
+    let test = test.with_wheels(wheels);
     test.mount().succeeds();
-    let call = "import ctypes, one, pathlib; \
-        library = ctypes.CDLL(pathlib.Path(one.__file__).parent / 'lib/libone.so'); print(library.one())";
-    test.python(call).succeeds().prints("42");
+    test.python(&Libraries::call("lib")).succeeds().prints("42");
 }
 
 #[test]
@@ -65,44 +60,4 @@ fn a_program_of_a_wheel_finds_its_library_by_origin() {
     let test = test.with_wheels([wheel]);
     test.mount().succeeds();
     test.run(test.venv.join("bin/tool"), &[]).exits(7);
-}
-
-struct Libraries {
-    one: PathBuf,
-    other: PathBuf,
-}
-
-impl Libraries {
-    fn compiled(folder: &Path) -> Option<Self> {
-        let other = compile(folder, "other", "int other(void) { return 41; }", &[])?;
-        let source = "int other(void); int one(void) { return other() + 1; }";
-        let needs_other = [other.to_str().unwrap(), "-Wl,-rpath,$ORIGIN/../../other/lib"];
-        let one = compile(folder, "one", source, &needs_other)?;
-        Some(Self { one, other })
-    }
-
-    fn wheels(&self) -> [WheelBuilder; 2] {
-        let wheel = |name: &str, library: &Path| {
-            WheelBuilder::new(name, "1.0")
-                .file(&format!("{name}/__init__.py"), "")
-                .file(&format!("{name}/lib/lib{name}.so"), fs_err::read(library).unwrap())
-        };
-        [wheel("one", &self.one), wheel("other", &self.other)]
-    }
-}
-
-/// `libNAME.so` made of this source; none, said loudly, without a C compiler.
-fn compile(folder: &Path, name: &str, source: &str, arguments: &[&str]) -> Option<PathBuf> {
-    if Command::new("gcc").arg("--version").output().is_err() {
-        skip("gcc is missing");
-        return None;
-    }
-    fs_err::create_dir_all(folder).unwrap();
-    let (code, library) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
-    fs_err::write(&code, source).unwrap();
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&code).args(arguments);
-    gcc.arg(format!("-Wl,-soname,lib{name}.so"));
-    Outcome::of(&mut gcc).succeeds();
-    Some(library)
 }

@@ -9,31 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{
-    Outcome, Running, Sandbox, WheelBuilder, fuse_for_nobody, kill, mounts_below, processes_in,
-    run_arguments, server, sitefs_below, skip, wait_until,
+    GREET, Outcome, Running, STAY, Sandbox, WheelBuilder, kill, mounts_below, processes_in, run_arguments,
+    sandbox, sandbox_for_nobody, server, sitefs_below, skip, wait_until,
 };
-
-fn greet() -> WheelBuilder {
-    WheelBuilder::new("greet", "1.0")
-        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
-        .entry_point("console_scripts", "greet = greet:main")
-}
-
-const GREET: &str = "import greet; print(greet.word, flush=True)";
-
-/// Says that it is ready, and stays.
-const STAY: &str = "import greet, time; print(greet.word, flush=True); time.sleep(1000)";
 
 /// Both ways to mount: in a namespace of the command's own, and where others see it.
 const WAYS: [&[&str]; 2] = [&[], &["--no-namespace"]];
-
-fn sandbox() -> Option<Sandbox> {
-    Some(Sandbox::with_fuse()?.with_wheels([greet()]))
-}
-
-fn sandbox_for_nobody() -> Option<Sandbox> {
-    fuse_for_nobody().then(|| Sandbox::for_nobody().with_wheels([greet()]))
-}
 
 #[test]
 fn the_command_sees_a_complete_environment_that_is_gone_afterwards() {

@@ -13,7 +13,7 @@ use fs_err::os::unix::fs::symlink;
 use rustix::fs::FileType;
 use sitefs::cache::{Archive, Cache};
 use sitefs::error::Error;
-use sitefs::lock::{Origin, Pin, Source};
+use sitefs::lock::{Origin, Pin, Selection, Source};
 use sitefs::python::PackageName;
 use sitefs::venv::interpreter::Interpreter;
 use url::Url;
@@ -52,13 +52,14 @@ fn file(requirement: &str, path: &Path) -> Pin {
 
 fn directory(requirement: &str, path: &Path, editable: bool) -> Pin {
     let path = path.to_owned();
-    pin(requirement, Source::Directory { path, editable })
+    pin(requirement, Source::Directory { path, editable: editable.then_some(true) })
 }
 
 fn git(requirement: &str, repository: &Path, revision: &str) -> Pin {
     let source = Source::Git {
         repository: Url::from_file_path(repository).unwrap(),
         revision: Some(revision.to_owned()),
+        commit: (revision.len() == 40).then(|| revision.to_owned()),
         subdirectory: None,
     };
     pin(requirement, source)
@@ -66,7 +67,7 @@ fn git(requirement: &str, repository: &Path, revision: &str) -> Pin {
 
 fn find(uv: &Uv, pins: &[Pin]) -> Result<Vec<Archive>, Error> {
     let tags = Interpreter::remembered_in(None, &uv.venv()).unwrap().tags;
-    Cache::open(&uv.cache())?.find(pins, &tags, &uv.venv().join("bin/python"))
+    Cache::open(&uv.cache())?.find(pins, &tags, &uv.venv().join("bin/python"), &Selection::default())
 }
 
 fn error(uv: &Uv, pin: Pin) -> String {
@@ -275,7 +276,8 @@ fn a_cache_reached_by_links_gives_archives_without_links() {
     symlink(uv.cache(), &link).unwrap();
     let cache = Cache::open(&link).unwrap();
     let tags = Interpreter::remembered_in(None, &uv.venv()).unwrap().tags;
-    let found = cache.find(&[index("six==1.17.0")], &tags, Path::new("python")).unwrap();
+    let found =
+        cache.find(&[index("six==1.17.0")], &tags, Path::new("python"), &Selection::default()).unwrap();
     assert!(found[0].root.starts_with(fs::canonicalize(uv.cache()).unwrap()));
     assert_eq!(found[0].root, fs::canonicalize(&found[0].root).unwrap());
 }

@@ -16,18 +16,18 @@ pub(super) fn text(pin: &Pin) -> Option<String> {
             info: Info::Archive {},
             subdirectory: subdirectory.as_deref(),
         },
-        Source::Git { repository, revision, subdirectory } => DirectUrl {
+        Source::Git { repository, revision, commit, subdirectory } => DirectUrl {
             url: without_credentials(repository).into(),
             info: Info::Vcs {
                 vcs: "git",
-                commit_id: revision.as_deref(),
+                commit_id: commit.as_deref(),
                 requested_revision: revision.as_deref(),
             },
             subdirectory: subdirectory.as_deref(),
         },
         Source::Directory { path, editable } => DirectUrl {
             url: Url::from_file_path(path).ok()?.into(),
-            info: Info::Dir { editable: (*editable || says_editable_or_not(pin)).then_some(*editable) },
+            info: Info::Dir { editable: *editable },
             subdirectory: None,
         },
     };
@@ -43,12 +43,6 @@ pub(super) fn without_credentials(url: &Url) -> Url {
         let _ = url.set_password(None);
     }
     url
-}
-
-/// uv.lock and pylock.toml tell `editable = false` from silence, requirements files do not; uv compares this field.
-fn says_editable_or_not(pin: &Pin) -> bool {
-    let extension = pin.origin.file.extension().and_then(|extension| extension.to_str());
-    matches!(extension, Some("lock" | "toml"))
 }
 
 /// The order of the fields is uv's.
@@ -89,27 +83,25 @@ mod tests {
     use crate::lock::{Origin, Pin, Source};
     use crate::python::PackageName;
 
-    fn direct_url(source: Source, lock: &str) -> String {
+    fn direct_url(source: Source) -> String {
         text(&Pin {
             name: PackageName::new("x"),
             version: None,
             source,
             hashes: Vec::new(),
             marker: MarkerTree::default(),
-            origin: Origin { file: lock.into(), line: 1 },
+            origin: Origin { file: "requirements.txt".into(), line: 1 },
         })
         .unwrap()
     }
 
     #[test]
-    fn only_locks_of_uv_say_that_a_directory_is_not_editable() {
-        for (lock, info) in [
-            ("requirements.txt", "{}"),
-            ("uv.lock", r#"{"editable":false}"#),
-            ("pylock.dev.toml", r#"{"editable":false}"#),
-        ] {
-            let source = Source::Directory { path: "/a b".into(), editable: false };
-            assert_eq!(direct_url(source, lock), format!(r#"{{"url":"file:///a%20b","dir_info":{info}}}"#));
+    fn a_directory_is_editable_or_not_or_does_not_say() {
+        for (editable, info) in
+            [(None, "{}"), (Some(false), r#"{"editable":false}"#), (Some(true), r#"{"editable":true}"#)]
+        {
+            let source = Source::Directory { path: "/a b".into(), editable };
+            assert_eq!(direct_url(source), format!(r#"{{"url":"file:///a%20b","dir_info":{info}}}"#));
         }
     }
 
@@ -121,12 +113,13 @@ mod tests {
         ] {
             let source = Source::Git {
                 repository: Url::parse(repository).unwrap(),
-                revision: Some("abc".to_owned()),
+                revision: Some("v1".to_owned()),
+                commit: Some("abc".to_owned()),
                 subdirectory: Some("sub".to_owned()),
             };
-            let vcs = r#"{"vcs":"git","commit_id":"abc","requested_revision":"abc"}"#;
+            let vcs = r#"{"vcs":"git","commit_id":"abc","requested_revision":"v1"}"#;
             assert_eq!(
-                direct_url(source, "requirements.txt"),
+                direct_url(source),
                 format!(r#"{{"url":"{written}","vcs_info":{vcs},"subdirectory":"sub"}}"#)
             );
         }

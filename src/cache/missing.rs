@@ -9,7 +9,7 @@ use pep440_rs::Version;
 use url::Url;
 
 use crate::error::Error;
-use crate::lock::{Pin, Source};
+use crate::lock::{Pin, Selection, Source};
 use crate::python::WheelName;
 use crate::shell::quote;
 
@@ -71,7 +71,13 @@ fn few<T: fmt::Display>(set: &BTreeSet<T>) -> String {
 }
 
 /// The error for all that is missing, out of `total` pins; `python` is the interpreter that needs it.
-pub(super) fn error(missing: &[(&Pin, Reasons)], total: usize, cache: &Path, python: &Path) -> Error {
+pub(super) fn error(
+    missing: &[(&Pin, Reasons)],
+    total: usize,
+    cache: &Path,
+    python: &Path,
+    selection: &Selection,
+) -> Error {
     let noun = if total == 1 { "distribution is" } else { "distributions are" };
     let mut message = format!("{} of {total} {noun} not in the cache {}:", missing.len(), cache.display());
     for (pin, reasons) in missing.iter().take(NAMED) {
@@ -84,7 +90,7 @@ pub(super) fn error(missing: &[(&Pin, Reasons)], total: usize, cache: &Path, pyt
     if missing.len() > NAMED {
         message.push_str(&format!("\n  and {} more", missing.len() - NAMED));
     }
-    Error::new(message).with_help(help(missing, cache, python))
+    Error::new(message).with_help(help(missing, cache, python, selection))
 }
 
 fn requirement(pin: &Pin) -> String {
@@ -106,13 +112,17 @@ fn without_credentials(url: &Url) -> String {
 }
 
 /// The commands that bring the missing ones into the cache, and leave the environment alone.
-fn help(missing: &[(&Pin, Reasons)], cache: &Path, python: &Path) -> String {
+fn help(missing: &[(&Pin, Reasons)], cache: &Path, python: &Path, selection: &Selection) -> String {
     let mut files: Vec<&Path> = missing.iter().map(|(pin, _)| pin.origin.file.as_path()).collect();
     files.sort_unstable();
     files.dedup();
     let (locks, requirements): (Vec<&Path>, Vec<&Path>) =
         files.into_iter().partition(|file| file.extension() == Some(OsStr::new("lock")));
-    let options = format!("--cache-dir {} --python {} --link-mode symlink", quote(cache), quote(python));
+    let mut options = format!("--cache-dir {} --python {} --link-mode symlink", quote(cache), quote(python));
+    for argument in selection.arguments() {
+        options.push(' ');
+        options.push_str(&argument);
+    }
     let mut commands = Vec::new();
     if !requirements.is_empty() {
         let files: Vec<_> = requirements.into_iter().map(quote).collect();

@@ -12,7 +12,7 @@ pub use archive::Archive;
 use self::missing::Reasons;
 use self::uv::UvCache;
 use crate::error::{Error, Result};
-use crate::lock::Pin;
+use crate::lock::{Pin, Selection};
 use crate::parallel::parallel;
 use crate::python::Tags;
 
@@ -49,11 +49,18 @@ impl Cache {
         }
     }
 
-    /// Finds an archive for each pin, in the order of the pins, for the interpreter `python` that has these tags.
+    /// Finds an archive for each pin, in the order of the pins, for the interpreter `python` that has these tags; the
+    /// pins are this selection of their locks.
     ///
     /// # Errors
     /// All that is missing, at once, with the command that gets it.
-    pub fn find(&self, pins: &[Pin], tags: &Tags, python: &Path) -> Result<Vec<Archive>> {
+    pub fn find(
+        &self,
+        pins: &[Pin],
+        tags: &Tags,
+        python: &Path,
+        selection: &Selection,
+    ) -> Result<Vec<Archive>> {
         let mut archives = Vec::with_capacity(pins.len());
         let mut missing: Vec<(&Pin, Reasons)> = Vec::new();
         for (pin, found) in pins.iter().zip(parallel(pins, |pin| self.uv.find(pin, tags))) {
@@ -65,7 +72,7 @@ impl Cache {
         if missing.is_empty() {
             Ok(archives)
         } else {
-            Err(missing::error(&missing, pins.len(), &self.root, python))
+            Err(missing::error(&missing, pins.len(), &self.root, python, selection))
         }
     }
 }

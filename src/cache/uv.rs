@@ -92,11 +92,11 @@ impl UvCache {
                 built::search_direct(self.direct_built(), kind, &mut found);
             }
             Source::Directory { editable, .. } => {
-                let kind = if *editable { "editable" } else { "path" };
+                let kind = if *editable == Some(true) { "editable" } else { "path" };
                 built::search_direct(self.direct_built(), kind, &mut found);
             }
-            Source::Git { revision, .. } => {
-                built::search_git(&self.sdist_buckets, revision.as_deref(), &mut found);
+            Source::Git { revision, commit, .. } => {
+                built::search_git(&self.sdist_buckets, commit.as_deref(), revision.as_deref(), &mut found);
             }
         }
         found.choose()

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{MountOptions, RunCommand};
 use crate::error::{Context, Error, Result};
+use crate::lock::{self, Selection};
 use crate::venv::Venv;
-use crate::venv::state::State;
+use crate::venv::state::{MountRecord, State};
 
-/// The lock files and the cache.
+/// The lock files, what is wanted of them, and the cache.
 pub(super) struct Inputs {
     pub(super) requirements: Vec<PathBuf>,
+    pub(super) selection: Selection,
     pub(super) cache: PathBuf,
 }
 
@@ -23,19 +25,16 @@ impl Inputs {
         state: &State,
     ) -> Result<Self> {
         let last = state.mount_record();
-        let beside = venv.root().with_file_name("requirements.txt");
-        let requirements = if !options.requirements.is_empty() {
-            options.requirements.clone()
-        } else if beside.is_file() {
-            vec![beside]
-        } else if let Some(last) = &last {
-            last.requirements.clone()
-        } else {
-            return Err(Error::new(format!("nothing says what {} shall hold", venv.root().display()))
-                .with_help(format!("give a lock with -r, or put it at {}", beside.display())));
-        };
-        let absolute = |path: &PathBuf| std::path::absolute(path).context(|| path.display().to_string());
-        let requirements = requirements.iter().map(absolute).collect::<Result<_>>()?;
+        let requirements = locks(options, venv, last.as_ref())?;
+        let mut selection = options.selection.selection();
+        // With another lock, or one that is named again, nothing that was said before counts.
+        if let Some(last) = &last
+            && selection.is_default()
+            && options.requirements.is_empty()
+            && last.requirements == requirements
+        {
+            selection = last.selection.clone();
+        }
         let cache = cache
             .map(Path::to_path_buf)
             .or_else(|| variable("SITEFS_CACHE"))
@@ -46,7 +45,7 @@ impl Inputs {
                 Error::new("no cache is known: neither SITEFS_CACHE, UV_CACHE_DIR nor HOME is set")
                     .with_help("give it: CACHE after VENV, or --cache to run")
             })?;
-        Ok(Self { requirements, cache })
+        Ok(Self { requirements, selection, cache })
     }
 }
 
@@ -61,6 +60,25 @@ pub(super) fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
     }
     Err(Error::new("no environment is known: VIRTUAL_ENV is not set, and there is no .venv here")
         .with_help("give it with --venv; --python creates it"))
+}
+
+/// The lock files, by their absolute paths.
+fn locks(options: &MountOptions, venv: &Venv, last: Option<&MountRecord>) -> Result<Vec<PathBuf>> {
+    let mut beside = lock::NAMES.iter().map(|name| venv.root().with_file_name(name));
+    let locks = if !options.requirements.is_empty() {
+        options.requirements.clone()
+    } else if let Some(beside) = beside.find(|path| path.is_file()) {
+        vec![beside]
+    } else if let Some(last) = last {
+        last.requirements.clone()
+    } else {
+        let folder = venv.root().parent().unwrap_or(venv.root()).display();
+        return Err(Error::new(format!("nothing says what {} shall hold", venv.root().display())).with_help(
+            format!("give a lock with -r, or put it into {folder} as {}", lock::NAMES.join(", ")),
+        ));
+    };
+    let absolute = |path: &PathBuf| std::path::absolute(path).context(|| path.display().to_string());
+    locks.iter().map(absolute).collect()
 }
 
 /// Source: <https://docs.astral.sh/uv/concepts/cache/#cache-directory>

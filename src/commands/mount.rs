@@ -44,8 +44,13 @@ pub(super) fn open_or_create(venv: &Path, options: &MountOptions) -> Result<(Ven
 
 fn complete(venv: &Venv, command: &MountCommand, started: Instant) -> Result<()> {
     let mut work = Work::plan(venv, command.cache.as_deref(), &command.options, false)?;
+    let was_mounted = place::exists(&work.state);
     make_way(&work.layout, &work.state, &command.options)?;
     let result = work.in_turn(|work, mode| make(work, mode, command, started));
+    let result = result.map_err(|error| {
+        let is_undone = was_mounted && !place::exists(&work.state);
+        if is_undone { undone(&work.layout, error) } else { error }
+    });
     if let (Err(_), Some(lock)) = (&result, work.state.try_lock()?) {
         work.state.remove_if_unused(&lock)?;
     }
@@ -103,11 +108,12 @@ fn tell(record: &MountRecord, layout: &Layout, command: &MountCommand, started: 
     }
     let count = record.distributions.len();
     command.options.verbosity.say(format!(
-        "mounted {count} distribution{} on {} in {:.1} ms ({}, from {})",
+        "mounted {count} distribution{} on {} in {:.1} ms ({}{}, from {})",
         if count == 1 { "" } else { "s" },
         layout.root.display(),
         started.elapsed().as_secs_f64() * 1000.0,
         record.link_mode,
+        if record.folded { ", folded" } else { "" },
         record.cache.display(),
     ));
 }
@@ -151,6 +157,15 @@ fn already_mounted(layout: &Layout, state: &State, point: &Path) -> Error {
     let by = record.map(|record| format!(" by process {}", record.pid)).unwrap_or_default();
     Error::new(format!("{} is mounted already{by}", layout.root.display()))
         .with_help(format!("sitefs unmount {}", quote(&layout.root)))
+}
+
+/// A mount that failed when it had begun has left nothing, not even what was there before.
+fn undone(layout: &Layout, error: Error) -> Error {
+    let root = &layout.root;
+    let message =
+        format!("{} could not be mounted anew, and what was mounted before is unmounted", root.display());
+    let help = error.help().unwrap_or("mount it as it was, or mend this and mount again").to_owned();
+    Error::new(message).because(error).with_help(help)
 }
 
 fn in_use(layout: &Layout) -> Error {

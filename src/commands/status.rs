@@ -73,8 +73,12 @@ pub(super) struct Status {
 struct Details {
     site_packages: PathBuf,
     link_mode: LinkMode,
+    folded: bool,
     cache: PathBuf,
     requirements: Vec<PathBuf>,
+    /// What was wanted of them, as options.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    options: Vec<String>,
     distributions: usize,
     pid: u32,
     /// In seconds since 1970.
@@ -87,8 +91,10 @@ impl Status {
         let details = Details {
             site_packages: record.site_packages.clone(),
             link_mode: record.link_mode,
+            folded: record.folded,
             cache: record.cache.clone(),
             requirements: record.requirements.clone(),
+            options: record.selection.arguments(),
             distributions: record.distributions.len(),
             pid: record.pid,
             since: record.since,
@@ -143,6 +149,7 @@ impl Status {
         };
         let requirements: Vec<String> =
             mount.requirements.iter().map(|path| path.display().to_string()).collect();
+        let options: String = mount.options.iter().map(|option| format!(" {option}")).collect();
         let quoted = quote(&self.venv);
         let mend = format!("`sitefs mount {quoted}` mends it, `sitefs unmount {quoted}` undoes it");
         let (condition, life) = match (self.state, mount.link_mode) {
@@ -162,8 +169,12 @@ impl Status {
             _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };
         format!(
-            "{venv}: {condition} ({})\n  distributions  {}, from {}\n  cache          {}\n  {life}",
+            "{venv}: {condition} ({}{})
+  distributions  {}, from {}{options}
+  cache          {}
+  {life}",
             mount.link_mode,
+            if mount.folded { ", folded" } else { "" },
             mount.distributions,
             requirements.join(", "),
             mount.cache.display(),

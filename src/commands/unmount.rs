@@ -155,7 +155,7 @@ fn busy(point: &Path, root: &Path, state: &State) -> Error {
         named.push(format!("{} more", holders.len() - NAMED));
     }
     if named.is_empty() {
-        named.push("a process that this user may not see".to_owned());
+        named.push("a process that this user may not see, or that waits for the server".to_owned());
     }
     Error::new(format!("{} is in use by {}", root.display(), named.join(", ")))
         .with_help(format!("end it, or let go at once with `sitefs unmount --lazy {}`", quote(root)))

@@ -1,11 +1,12 @@
 //! `sitefs why`: which distribution an entry comes from, its target, what it hides.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::cli::{WhyOptions, print};
 use crate::error::{Context, Error, Result};
 use crate::place::{self, LinkMode};
 use crate::python::PackageName;
+use crate::sys::answer::ask;
 use crate::sys::mounts;
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, State};
@@ -25,19 +26,25 @@ pub(super) fn why(options: &WhyOptions) -> Result<()> {
         let help = format!("sitefs mount {}", options.venv.display());
         return Err(Error::new(format!("{} is not mounted", options.venv.display())).with_help(help));
     };
-    let path = find(&options.path, venv.root(), &record.site_packages)?;
-    let metadata = fs_err::symlink_metadata(&path)?;
-    print(path.display());
-    match path.strip_prefix(&record.site_packages) {
-        Ok(entry) if metadata.is_dir() => explain_directory(entry, &record),
-        Ok(entry) => explain_leaf(entry, &path, place::owner(&state, inside(&path, venv.root())), &record),
-        Err(_) => explain_outside(&path, venv.root(), &state),
-    }
+    let lines = ask(|| explain(&options.path, &venv, &state, &record).map(|lines| lines.join("\n")))?;
+    print(lines.ok_or_else(|| state.hangs(venv.root()))?);
     Ok(())
 }
 
+fn explain(path: &Path, venv: &Venv, state: &State, record: &MountRecord) -> Result<Vec<String>> {
+    let path = find(path, venv.root(), &record.site_packages)?;
+    let metadata = fs_err::symlink_metadata(&path)?;
+    let mut lines = vec![path.display().to_string()];
+    lines.extend(match path.strip_prefix(&record.site_packages) {
+        Ok(entry) if metadata.is_dir() => explain_directory(entry, record),
+        Ok(entry) => explain_leaf(entry, &path, place::owner(state, inside(&path, venv.root())), record),
+        Err(_) => explain_outside(&path, venv.root(), state),
+    });
+    Ok(lines)
+}
+
 /// A path as the person meant it: in the environment, in its site-packages, or from here. The last component is not
-/// followed.
+/// followed, nor a link that stands for a directory of the cache.
 fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
     let here = std::path::absolute(path).context(|| path.display().to_string())?;
     let candidates = [root.join(path), site_packages.join(path), here];
@@ -46,7 +53,9 @@ fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
             let parent = crate::sys::posix::canonicalize(path.parent()?).ok()?;
             Some(parent.join(path.file_name()?))
         });
-    resolved.into_iter().find(|path| path.starts_with(root)).ok_or_else(|| {
+    let climbs = |path: &&PathBuf| path.components().any(|part| part == Component::ParentDir);
+    let as_given = candidates.iter().filter(|path| !climbs(path) && fs_err::symlink_metadata(path).is_ok());
+    resolved.chain(as_given.cloned()).find(|path| path.starts_with(root)).ok_or_else(|| {
         Error::new(format!("{} has no entry {}", root.display(), path.display()))
             .with_help("give a path in the environment, or relative to its site-packages")
     })
@@ -63,14 +72,16 @@ fn sources<'a>(
     })
 }
 
-fn explain_directory(entry: &Path, record: &MountRecord) {
-    for (distribution, file) in sources(entry, record) {
-        print(format!("  from    {} {}, {}", distribution.name, distribution.version, file.display()));
-    }
+fn explain_directory(entry: &Path, record: &MountRecord) -> Vec<String> {
+    sources(entry, record)
+        .map(|(distribution, file)| {
+            format!("  from    {} {}, {}", distribution.name, distribution.version, file.display())
+        })
+        .collect()
 }
 
 /// `owner` is known where the leaf is a file that sitefs made; in a mount the link's target tells.
-fn explain_leaf(entry: &Path, path: &Path, owner: Option<PackageName>, record: &MountRecord) {
+fn explain_leaf(entry: &Path, path: &Path, owner: Option<PackageName>, record: &MountRecord) -> Vec<String> {
     let target = fs_err::read_link(path).ok();
     let owner = owner.filter(|_| !ADDED.iter().any(|name| entry.ends_with(name)));
     let (winners, hidden): (Vec<_>, Vec<_>) = sources(entry, record).partition(|(distribution, file)| {
@@ -79,34 +90,32 @@ fn explain_leaf(entry: &Path, path: &Path, owner: Option<PackageName>, record: &
     let dist_info = entry.parent().and_then(Path::to_str);
     let generated_for =
         record.distributions.iter().find(|distribution| dist_info == Some(&distribution.dist_info));
-    match (winners.first(), generated_for) {
-        (Some((distribution, file)), _) => {
-            print(format!("  from    {} {}", distribution.name, distribution.version));
-            print(format!("  target  {}", file.display()));
-        }
-        (None, Some(distribution)) => {
-            print(format!(
-                "  from    sitefs, which made it for {} {}",
-                distribution.name, distribution.version
-            ));
-        }
-        (None, None) => print("  from    the environment's own site-packages"),
-    }
-    for (distribution, file) in hidden {
-        print(format!("  hides   {} {}, {}", distribution.name, distribution.version, file.display()));
-    }
+    let mut lines = match (winners.first(), generated_for) {
+        (Some((distribution, file)), _) => vec![
+            format!("  from    {} {}", distribution.name, distribution.version),
+            format!("  target  {}", file.display()),
+        ],
+        (None, Some(distribution)) => vec![format!(
+            "  from    sitefs, which made it for {} {}",
+            distribution.name, distribution.version
+        )],
+        (None, None) => vec!["  from    the environment's own site-packages".to_owned()],
+    };
+    lines.extend(hidden.iter().map(|(distribution, file)| {
+        format!("  hides   {} {}, {}", distribution.name, distribution.version, file.display())
+    }));
+    lines
 }
 
 fn inside<'a>(path: &'a Path, root: &Path) -> &'a Path {
     path.strip_prefix(root).unwrap_or(path)
 }
 
-fn explain_outside(path: &Path, root: &Path, state: &State) {
-    match place::owner(state, inside(path, root)) {
-        Some(distribution) => print(format!("  from    {distribution}")),
-        None => print("  from    the environment itself: sitefs did not put it there"),
-    }
-    if let Ok(target) = fs_err::read_link(path) {
-        print(format!("  target  {}", target.display()));
-    }
+fn explain_outside(path: &Path, root: &Path, state: &State) -> Vec<String> {
+    let mut lines = vec![match place::owner(state, inside(path, root)) {
+        Some(distribution) => format!("  from    {distribution}"),
+        None => "  from    the environment itself: sitefs did not put it there".to_owned(),
+    }];
+    lines.extend(fs_err::read_link(path).ok().map(|target| format!("  target  {}", target.display())));
+    lines
 }

@@ -11,10 +11,11 @@ use crate::cli::MountOptions;
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place, Server};
 use crate::link;
-use crate::lock::Lock;
+use crate::lock::{Lock, Target};
 use crate::outside;
 use crate::parallel::parallel;
-use crate::place::{self, Difficulty, LinkMode, Placement};
+use crate::place::{self, Applied, Difficulty, LinkMode, Placement};
+use crate::progress::Progress;
 use crate::shell::quote;
 use crate::sys::mounts;
 use crate::sys::posix::{OwnedFd, canonicalize, is_root, open_directory};
@@ -40,6 +41,7 @@ impl<'a> Work<'a> {
         options: &'a MountOptions,
         is_for_run: bool,
     ) -> Result<Self> {
+        options.link_mode()?;
         let interpreter = Interpreter::of(venv.root())?;
         let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
         let state = State::of(venv.root());
@@ -134,9 +136,10 @@ impl<'a> Work<'a> {
     /// Makes the view real.
     pub(super) fn link(
         &self,
-        distributions: Vec<Distribution>,
+        mut distributions: Vec<Distribution>,
         mode: LinkMode,
     ) -> Result<MountRecord, Difficulty> {
+        let is_free = place::is_free(&self.layout.root, &self.state)?;
         let mut placements: Vec<Placement> =
             distributions.iter().flat_map(|distribution| distribution.placements.iter().cloned()).collect();
         if cfg!(windows) {
@@ -145,13 +148,36 @@ impl<'a> Work<'a> {
             self.options.verbosity.note(say);
         }
         let mut record = self.record(&distributions, mode)?;
+        record.folded = mode == LinkMode::Symlink && self.is_to_fold();
+        // RECORD does not list what the environment has of its own.
+        let free = parallel(&placements, |placement| is_free(&placement.path));
+        let mut private = HashSet::new();
+        for (placement, is_free) in placements.iter().zip(free) {
+            if !is_free? {
+                private.insert(placement.path.clone());
+            }
+        }
+        for distribution in &mut distributions {
+            distribution.placements.retain(|placement| !private.contains(&placement.path));
+        }
         let view = View::new(distributions, None, self.whiteouts()?, self.layout.clone())?;
-        placements.extend(link::plan(&view, mode, &self.layout)?);
+        placements.extend(if record.folded {
+            link::plan_folded(&view, &self.layout, is_free)?
+        } else {
+            link::plan(&view, mode, &self.layout)?
+        });
         self.state.save_mount_record(&record)?;
         self.place(&placements)?;
         record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.state.save_mount_record(&record)?;
         Ok(record)
+    }
+
+    /// Whether to fold: as asked, or, where no link mode is asked for, as it is made already.
+    fn is_to_fold(&self) -> bool {
+        let is_folded = || self.state.mount_record().is_some_and(|record| record.folded);
+        let stays = self.options.link_mode.is_none() && place::exists(&self.state) && is_folded();
+        self.options.fold || stays
     }
 
     /// A server that was killed leaves a mount that answers nothing. Only for who holds the lock: then no server lives.
@@ -179,12 +205,14 @@ impl<'a> Work<'a> {
         Ok(MountRecord {
             sitefs: env!("CARGO_PKG_VERSION").to_owned(),
             link_mode,
+            folded: false,
             is_for_run: self.is_for_run,
             pid: 0,
             since: 0,
             site_packages: self.layout.site_packages(),
             cache: canonicalize(&self.inputs.cache)?,
             requirements: self.inputs.requirements.clone(),
+            selection: self.inputs.selection.clone(),
             distributions: distributions
                 .iter()
                 .map(|distribution| MountedDistribution {
@@ -252,9 +280,15 @@ impl<'a> Work<'a> {
 
     /// Makes files, and gives the paths where the environment has its own.
     fn place(&self, placements: &[Placement]) -> Result<HashSet<PathBuf>, Difficulty> {
-        let kept = place::apply(&self.layout.root, &self.state, placements)?.kept;
-        for path in &kept {
-            self.options.verbosity.detail(format!("{} is the environment's own, and stays", path.display()));
+        let verbosity = self.options.verbosity;
+        let progress = Progress::unless(verbosity.quiet);
+        let Applied { kept, hiding } = place::apply(&self.layout.root, &self.state, placements, &progress)?;
+        for path in &hiding {
+            let path = path.display();
+            verbosity.note(format!("{path} is the environment's own, and hides the directory of that name"));
+        }
+        for path in kept.iter().filter(|path| !path.ancestors().any(|above| hiding.contains(above))) {
+            verbosity.detail(format!("{} is the environment's own, and stays", path.display()));
         }
         Ok(kept)
     }
@@ -267,12 +301,13 @@ fn resolve(
     layout: &Layout,
     options: &MountOptions,
 ) -> Result<Vec<Archive>> {
-    let locks = Lock::read(&inputs.requirements)?;
+    let target = Target { markers: &interpreter.markers, tags: &interpreter.tags };
+    let locks = Lock::read(&inputs.requirements, target, &inputs.selection)?;
     locks.notes.iter().for_each(|note| options.verbosity.note(note));
     let pins = locks.select(&interpreter.markers)?;
     // The environment may be one that is made for this, and removed again if it cannot be completed.
     let python = canonicalize(layout.python())?;
-    Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python)
+    Cache::open(&inputs.cache)?.find(&pins, &interpreter.tags, &python, &inputs.selection)
 }
 
 /// Without its METADATA, a distribution is not installed.

@@ -28,7 +28,7 @@ pub(super) struct Mounted {
     pub(super) device: OwnedFd,
 }
 
-/// Mounts a FUSE file system on a directory; with `allow_other`, for all users.
+/// Mounts a read-only FUSE file system on a directory; with `allow_other`, for all users.
 ///
 /// # Errors
 /// FUSE is missing, or this user may not mount.
@@ -119,15 +119,18 @@ fn mount_directly(point: &Path, source: Source, allow_other: bool) -> Result<Mou
     );
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|error| Error::new(error.to_string()))?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
     match rustix::mount::mount(source.name(), point, FILE_SYSTEM_TYPE, flags, options) {
         Ok(()) => Ok(Mounted { device }),
         Err(errno) => {
             let error = Error::new(format!("mount(2) says: {errno}"));
             let error = match errno {
-                Errno::PERM | Errno::ACCESS => {
+                Errno::PERM => {
                     error.with_help("mounting needs CAP_SYS_ADMIN: in a container, --cap-add SYS_ADMIN")
                 }
+                Errno::ACCESS => error.with_help(
+                    "a security module may forbid it: in a container, --security-opt apparmor=unconfined",
+                ),
                 Errno::NODEV => error.with_help("the kernel has no FUSE: modprobe fuse"),
                 _ => error,
             };
@@ -155,7 +158,7 @@ fn mount_by_fusermount(point: &Path, source: Source, allow_other: bool) -> Resul
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(io::Error::from)?;
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(io::Error::from)?;
-    let mut options = OsString::from("nosuid,nodev,default_permissions,subtype=sitefs,fsname=");
+    let mut options = OsString::from("ro,nosuid,nodev,default_permissions,subtype=sitefs,fsname=");
     options.push(source.name());
     if allow_other {
         options.push(",allow_other");

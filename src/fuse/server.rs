@@ -8,12 +8,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{Config, Session, SessionACL};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitOptions, chdir, getpid, getppid, set_parent_process_death_signal, setsid, umask, waitpid,
 };
-use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -22,7 +21,8 @@ use super::log;
 use super::mount::{mount, unmount};
 use crate::error::{Context, Error, Result};
 use crate::place;
-use crate::sys::fork::{Fork, close_all_but, fork};
+use crate::sys::answer::{Life, life_of};
+use crate::sys::fork::{Fork, close_all_but, fork, silence};
 use crate::sys::identity;
 use crate::sys::mounts::{self, Source};
 use crate::sys::signals;
@@ -83,9 +83,6 @@ pub struct Running {
 /// What a new server process says when its mount answers; its record follows.
 const READY: &str = "ready\n";
 
-/// Between an error and its help, in what a server process says when it fails.
-const HELP: char = '\u{1f}';
-
 /// Mounts and serves in a process of its own; returns its record once the mount answers.
 ///
 /// # Errors
@@ -108,13 +105,11 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
                 return Ok(record);
             }
             let _ = waitpid(Some(child), WaitOptions::empty());
-            Err(match answer.split_once(HELP) {
-                Some((message, help)) => Error::new(message).with_help(help),
-                None if answer.is_empty() || answer.starts_with(READY) => {
-                    Error::new("the server process ended before its mount answered")
-                        .with_help(format!("its log may tell why: {}", server.state.log().display()))
-                }
-                None => Error::new(answer),
+            Err(if answer.is_empty() || answer.starts_with(READY) {
+                Error::new("the server process ended before its mount answered")
+                    .with_help(format!("its log may tell why: {}", server.state.log().display()))
+            } else {
+                Error::heard(&answer)
             })
         }
     }
@@ -295,9 +290,11 @@ pub fn clean_up_after_run(point: Option<&Path>, root: &Path, state: &State) -> R
     if let Some(point) = point
         && mounts::at(point)?.is_some_and(|mount| mount.source == Some(Source::Run))
     {
-        if !is_dead(point) {
+        match life_of(point)? {
+            Life::Dead => {}
             // Its server is about to do this.
-            return Ok(());
+            Life::Answers => return Ok(()),
+            Life::Hangs => return Err(state.hangs(root)),
         }
         unmount(point, true).map_err(|(_, error)| error)?;
     }
@@ -323,8 +320,7 @@ fn run_detached(server: Server, mut writer: PipeWriter, caller: Pid) -> i32 {
             0
         }
         Err(error) => {
-            let help = error.help().map(|help| format!("{HELP}{help}")).unwrap_or_default();
-            let _ = write!(writer, "{error}{help}");
+            let _ = write!(writer, "{}", error.told());
             1
         }
     }
@@ -340,11 +336,7 @@ fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
         end_with(caller).map_err(failed)?;
     }
     chdir("/").map_err(failed)?;
-    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-    dup2_stdin(&null).map_err(failed)?;
-    dup2_stdout(&null).map_err(failed)?;
-    dup2_stderr(&null).map_err(failed)?;
-    drop(null);
+    silence()?;
     let mut kept = vec![server.lock.as_fd(), writer];
     kept.extend(server.view.descriptors());
     if let Place::Elsewhere(device) = &server.place {

@@ -1,4 +1,4 @@
-//! The digests that a line allows.
+//! The digests that a lock allows for a distribution.
 
 use crate::error::{Error, Result};
 
@@ -28,7 +28,7 @@ impl Hashes {
             Some((algorithm, digest)) if !algorithm.is_empty() && !digest.is_empty() => {
                 self.other.get_or_insert_with(|| algorithm.to_owned());
             }
-            _ => return Err(Error::new("a hash is written as `--hash=sha256:DIGEST`")),
+            _ => return Err(Error::new("a hash is written as `sha256:DIGEST`")),
         }
         Ok(())
     }

@@ -1,11 +1,15 @@
 //! Environment markers, read strictly.
 
+use std::collections::HashSet;
+
 use pep508_rs::{MarkerTree, MarkerWarningKind, Pep508Error};
 
 use crate::error::{Context, Error, Result};
 
-/// Longer than any marker that tools write, and short enough that its tree does not exhaust the stack.
-const MAX_LENGTH: usize = 8 * 1024;
+/// Longer than any marker that tools write: uv's are long where many extras exclude each other.
+const MAX_LENGTH: usize = 64 * 1024;
+/// More different values than any marker has, and few enough that its tree, a level for each, does not exhaust the stack.
+const MAX_VALUES: usize = 200;
 /// Deeper than any marker that tools write, and shallow enough for a recursive parser.
 const MAX_DEPTH: usize = 64;
 /// Every number of so many digits can still be counted up in 64 bits.
@@ -59,9 +63,14 @@ fn check_limits(text: &str) -> Result<()> {
         })
         .max();
     let most_digits = text.split(|character: char| !character.is_ascii_digit()).map(str::len).max();
+    let values: HashSet<&str> = text.split(['\'', '"']).skip(1).step_by(2).collect();
     if !text.is_ascii() {
         Err(Error::new("it is not ASCII"))
-    } else if text.len() > MAX_LENGTH || deepest > Some(MAX_DEPTH) || most_digits > Some(MAX_DIGITS) {
+    } else if text.len() > MAX_LENGTH
+        || deepest > Some(MAX_DEPTH)
+        || most_digits > Some(MAX_DIGITS)
+        || values.len() > MAX_VALUES
+    {
         Err(Error::new("it is too long, too deep or has too large a number"))
     } else {
         Ok(())
@@ -112,10 +121,12 @@ fn is_version_variable(word: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree};
 
     use super::parse;
+    use crate::python::Tags;
+    use crate::python::tags::{InterpreterFacts, System};
 
     /// CPython 3.11.7 on Linux.
     pub(crate) fn linux() -> MarkerEnvironment {
@@ -133,6 +144,18 @@ pub(super) mod tests {
             sys_platform: "linux",
         })
         .unwrap()
+    }
+
+    /// The tags of the same.
+    pub(crate) fn linux_tags() -> Tags {
+        Tags::new(&InterpreterFacts {
+            implementation: "cpython".to_owned(),
+            version: (3, 11),
+            ext_suffix: None,
+            debug: false,
+            gil_disabled: false,
+            system: System::Other { platform: "linux_x86_64".to_owned() },
+        })
     }
 
     fn applies(marker: &str) -> bool {
@@ -158,6 +181,16 @@ pub(super) mod tests {
         ] {
             assert_eq!(applies(marker), expected, "{marker}");
         }
+    }
+
+    /// As uv writes where many extras exclude each other.
+    #[test]
+    fn a_long_marker_is_read() {
+        let one = |number| format!("extra == 'extra-7-project-x{}' and extra != 'b'", number % 190);
+        let many = |count| (0..count).map(one).collect::<Vec<_>>().join(" or ");
+        assert!(!applies(&many(1000)));
+        let different: Vec<String> = (0..1000).map(|number| format!("extra == 'x{number}'")).collect();
+        assert!(parse(&different.join(" or ")).is_err());
     }
 
     #[test]

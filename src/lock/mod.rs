@@ -1,27 +1,40 @@
 //! Locks: what an environment shall hold, as pins.
 
+mod artifact;
+mod environment;
 mod hashes;
-mod lines;
+mod kind;
 mod marker;
-mod options;
-mod project;
+mod pylock;
 mod requirements;
 mod select;
-mod source;
-mod specifier;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod text;
+mod toml_file;
+mod uv_lock;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{MarkerEnvironment, MarkerTree};
 use url::Url;
 
+use self::kind::Kind;
+pub use self::selection::Selection;
 use crate::error::{Context, Result};
-use crate::python::PackageName;
+use crate::python::{PackageName, Tags};
+
+/// The interpreter that a lock is read for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// What markers are compared with.
+    pub markers: &'a MarkerEnvironment,
+    /// Which wheels fit.
+    pub tags: &'a Tags,
+}
 
 /// What a lock asks for: a distribution, its marker, its hashes, its source.
 #[derive(Clone, Debug)]
@@ -58,6 +71,8 @@ pub enum Source {
         repository: Url,
         /// The branch, tag or commit asked for.
         revision: Option<String>,
+        /// The whole name of the commit that this is, where the lock says it.
+        commit: Option<String>,
         /// `#subdirectory=`.
         subdirectory: Option<String>,
     },
@@ -65,8 +80,8 @@ pub enum Source {
     Directory {
         /// Its absolute path.
         path: PathBuf,
-        /// `-e`.
-        editable: bool,
+        /// Whether it is installed as editable (`-e`), where the lock says so or not so.
+        editable: Option<bool>,
     },
 }
 
@@ -113,17 +128,45 @@ pub struct Lock {
     pub notes: Vec<String>,
 }
 
+/// The file names that a lock may have beside an environment, the first that is there first.
+pub const NAMES: [&str; 3] = ["pylock.toml", "uv.lock", "requirements.txt"];
+
 impl Lock {
-    /// Reads lock files, in order: requirements.txt, as `uv pip compile`, `pip-compile` and `pip freeze` write it.
+    /// Reads lock files: requirements.txt as `uv pip compile`, `pip-compile` and `pip freeze` write it, uv.lock, and
+    /// pylock.toml. Of the latter two, what is wanted for `target`.
     ///
-    /// Source: <https://pip.pypa.io/en/stable/reference/requirements-file-format/>. As with pip and uv, `-r` and
-    /// `-c` count from the file that holds them, other relative paths from the current directory.
+    /// In requirements.txt, as with pip and uv, `-r` and `-c` count from the file that holds them, other relative
+    /// paths from the current directory. In the others, relative paths count from the lock.
+    ///
+    /// Source: <https://pip.pypa.io/en/stable/reference/requirements-file-format/>,
+    /// <https://docs.astral.sh/uv/concepts/projects/layout/#the-lockfile>,
+    /// <https://packaging.python.org/en/latest/specifications/pylock-toml/>
     ///
     /// # Errors
-    /// A file that cannot be read or is not a lock. Lines that pin nothing are told all at once.
-    pub fn read(files: &[PathBuf]) -> Result<Self> {
+    /// A file that cannot be read or is not a lock; a lock that does not support the target, or has not what is
+    /// wanted. Lines of requirements that pin nothing are told all at once.
+    pub fn read(files: &[PathBuf], target: Target<'_>, selection: &Selection) -> Result<Self> {
         let directory = std::env::current_dir().context(|| "cannot find the current directory".to_owned())?;
-        requirements::read(files, &directory, &|name| std::env::var(name).ok())
+        let mut texts: Vec<(&Path, String, Kind)> = Vec::with_capacity(files.len());
+        for path in files {
+            let text = text::read(path)?;
+            let kind = Kind::of(path, &text)?;
+            texts.push((path, text, kind));
+        }
+        selection.check(&texts.iter().map(|(_, _, kind)| *kind).collect::<Vec<_>>())?;
+        let (mut lock, mut requirements) = (Self::default(), Vec::new());
+        for (path, text, kind) in texts {
+            match kind {
+                Kind::Requirements => requirements.push((path, text)),
+                Kind::Uv => uv_lock::read(path, &text, target, selection, &mut lock)?,
+                Kind::Pylock => pylock::read(path, &text, target, selection, &mut lock)?,
+            }
+        }
+        let requirements = requirements::read(requirements, &directory, &|name| std::env::var(name).ok())?;
+        lock.pins.extend(requirements.pins);
+        lock.constraints.extend(requirements.constraints);
+        lock.notes.extend(requirements.notes);
+        Ok(lock)
     }
 
     /// The pins that apply to an interpreter: one for each name, in the order written, with no extra active.

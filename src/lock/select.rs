@@ -100,7 +100,9 @@ fn place(source: &Source) -> String {
     let (address, revision) = match source {
         Source::Index => ("an index".to_owned(), None),
         Source::Archive { url, .. } => (quoted(url.as_str()), None),
-        Source::Git { repository, revision, .. } => (quoted(repository.as_str()), revision.as_deref()),
+        Source::Git { repository, revision, commit, .. } => {
+            (quoted(repository.as_str()), commit.as_deref().or(revision.as_deref()))
+        }
         Source::Directory { path, .. } => (path.display().to_string(), None),
     };
     match revision {

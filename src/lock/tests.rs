@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use tempfile::TempDir;
 
-use super::marker::tests::linux;
-use super::{Lock, Pin, Source, requirements};
+use super::marker::tests::{linux, linux_tags};
+use super::{Lock, Pin, Selection, Source, Target, requirements, text};
 use crate::error::Result;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -35,7 +35,8 @@ impl Folder {
     fn read(&self, names: &[&str]) -> Result<Lock> {
         let files: Vec<PathBuf> = names.iter().map(|name| self.path().join(name)).collect();
         let variable = |name: &str| (name == "TOKEN").then(|| "secret".to_owned());
-        requirements::read(&files, self.path(), &variable)
+        let texts = files.iter().map(|file| Ok((file.as_path(), text::read(file)?)));
+        requirements::read(texts.collect::<Result<_>>()?, self.path(), &variable)
     }
 }
 
@@ -106,7 +107,7 @@ fn what_uv_and_pip_compile_write_is_read() {
     assert_eq!(lock.pins[2].hashes, [A]);
     assert_eq!(lock.pins[2].origin.line, 12);
     let path = folder.path().join("proj");
-    assert_eq!(lock.pins[0].source, Source::Directory { path, editable: true });
+    assert_eq!(lock.pins[0].source, Source::Directory { path, editable: Some(true) });
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn what_pip_freeze_writes_is_read() {
     assert_eq!(shown(&lock.pins), ["my-a==", "x==", "b=="]);
     let repository = "https://git.example/a.git".parse().unwrap();
     let revision = Some("0123abc".to_owned());
-    assert_eq!(lock.pins[0].source, Source::Git { repository, revision, subdirectory: None });
+    assert_eq!(lock.pins[0].source, Source::Git { repository, revision, commit: None, subdirectory: None });
     assert!(
         lock.notes[0].ends_with("r.txt:1: `my-a` comes from Git, so it is not editable."),
         "{:?}",
@@ -308,12 +309,14 @@ fn constraints_restrict_and_add_nothing() {
 
 #[test]
 fn real_locks_are_read_whole() {
+    let (markers, tags) = (linux(), linux_tags());
+    let target = Target { markers: &markers, tags: &tags };
     for (name, count) in [("small", 40), ("cloud", 200), ("data", 200)] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/corpora/{name}.txt"));
         let lines = fs_err::read_to_string(&file).unwrap();
         let expected =
             lines.lines().filter(|line| line.contains("==") && !line.starts_with([' ', '#'])).count();
-        let lock = Lock::read(&[file]).unwrap();
+        let lock = Lock::read(&[file], target, &Selection::default()).unwrap();
         assert_eq!(lock.pins.len(), expected);
         assert!(expected > count / 4, "{name} has {expected}");
         assert!(lock.pins.iter().all(|pin| !pin.hashes.is_empty()));

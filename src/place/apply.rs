@@ -6,18 +6,26 @@ use std::path::{Path, PathBuf};
 
 use super::journal::{Journal, Placed, installed_since};
 use super::make::{Difficulty, make_all, remove_staging};
-use super::root::Root;
-use super::{Applied, Placement};
+use super::root::{Presence, Root};
+use super::theirs::module_of;
+use super::{Applied, Placement, directories_above};
 use crate::error::Result;
 use crate::parallel::parallel;
+use crate::progress::Progress;
 use crate::venv::state::State;
 
 /// Makes placements real in an environment, and undoes what was made before and is not among them any more; what is the
-/// same stays untouched. Of two for one path the later wins. What the environment has of its own stays.
+/// same stays untouched. Of two for one path the later wins. What the environment has of its own stays, and hides what
+/// would be there or below.
 ///
 /// # Errors
 /// A disk that is full, a place that cannot be written. What was made is in the journal: [`undo`] it, or apply again.
-pub fn apply(root: &Path, state: &State, placements: &[Placement]) -> Result<Applied, Difficulty> {
+pub fn apply(
+    root: &Path,
+    state: &State,
+    placements: &[Placement],
+    progress: &Progress,
+) -> Result<Applied, Difficulty> {
     let root = Root::open(root)?;
     let before = Journal::load(state)?.unwrap_or_default();
     remove_staging(state)?;
@@ -32,6 +40,10 @@ pub fn apply(root: &Path, state: &State, placements: &[Placement]) -> Result<App
     let obsolete = before.files.iter().filter(|(path, placed)| planned.get(*path) != Some(placed));
     let obsolete: Vec<PathBuf> = obsolete.map(|(path, _)| path.clone()).collect();
     remove_unchanged(&root, &before, &obsolete)?;
+    // A link may take the place of a directory of ours.
+    let wanted_directories = directories_above(planned.keys().map(PathBuf::as_path));
+    let is_obsolete = |directory: &&PathBuf| !wanted_directories.contains(directory.as_path());
+    remove_directories(&root, before.directories.iter().filter(is_obsolete))?;
 
     let there = parallel(&wanted, |placement| root.look(&placement.path));
     let mut applied = Applied::default();
@@ -41,20 +53,23 @@ pub fn apply(root: &Path, state: &State, placements: &[Placement]) -> Result<App
             None => missing.push(*placement),
             Some(there) if planned.get(&placement.path).is_some_and(|placed| placed.is(&there)) => {}
             Some(_) => {
-                planned.remove(&placement.path);
                 applied.kept.insert(placement.path.clone());
             }
         }
     }
+    planned.retain(|path, _| !applied.kept.contains(path));
 
-    let needed = Needed::of(&root, planned.keys(), &before.directories)?;
-    let obsolete: Vec<&PathBuf> = before.directories.difference(&needed.ours).collect();
-    remove_directories(&root, obsolete.into_iter())?;
-    Journal { files: planned, directories: needed.ours }.save(state)?;
-    for directory in &needed.new {
+    let Needed { ours, new, hiding } = Needed::of(&root, planned.keys(), &before.directories)?;
+    let is_hidden = |path: &Path| path.ancestors().any(|above| hiding.contains(above));
+    applied.kept.extend(planned.keys().filter(|path| is_hidden(path)).cloned());
+    planned.retain(|path, _| !is_hidden(path));
+    missing.retain(|placement| !is_hidden(&placement.path));
+    applied.hiding = hiding;
+    Journal { files: planned, directories: ours }.save(state)?;
+    for directory in &new {
         root.create_directory(directory)?;
     }
-    make_all(&root, state, &missing)?;
+    make_all(&root, state, &missing, progress)?;
     Ok(applied)
 }
 
@@ -101,16 +116,11 @@ fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result
     Ok(())
 }
 
-/// Source: PEP 3147, `__pycache__/MODULE.TAG.pyc`.
 fn remove_bytecode(root: &Root, cache: &Path, modules: &HashSet<&OsStr>) -> Result<()> {
     let Some(entries) = root.list(cache)? else { return Ok(()) };
     for entry in entries {
-        let name = Path::new(&entry.name);
-        let module = name.file_stem().and_then(|stem| Path::new(stem).file_stem());
-        if name.extension() == Some(OsStr::new("pyc"))
-            && module.is_some_and(|module| modules.contains(module))
-        {
-            root.remove_file(&cache.join(name))?;
+        if module_of(&entry.name).is_some_and(|module| modules.contains(module)) {
+            root.remove_file(&cache.join(entry.name))?;
         }
     }
     root.remove_directory_if_empty(cache)
@@ -131,6 +141,8 @@ struct Needed {
     ours: BTreeSet<PathBuf>,
     /// Of these, those that are not there.
     new: BTreeSet<PathBuf>,
+    /// What the user has in the place of one.
+    hiding: BTreeSet<PathBuf>,
 }
 
 impl Needed {
@@ -139,17 +151,23 @@ impl Needed {
         paths: impl Iterator<Item = &'a PathBuf>,
         ours: &BTreeSet<PathBuf>,
     ) -> Result<Self> {
-        let (mut needed, mut seen) = (Self::default(), HashSet::new());
-        for path in paths {
-            for directory in path.ancestors().skip(1).take_while(|path| !path.as_os_str().is_empty()) {
-                if !seen.insert(directory.to_path_buf()) {
-                    break;
+        let mut directories: Vec<&Path> =
+            directories_above(paths.map(PathBuf::as_path)).into_iter().collect();
+        directories.sort_unstable();
+        let mut needed = Self::default();
+        for directory in directories {
+            if directory.ancestors().any(|above| needed.hiding.contains(above)) {
+                continue;
+            }
+            match root.directory(directory)? {
+                Presence::Hidden => {
+                    needed.hiding.insert(directory.to_path_buf());
                 }
-                let is_there = root.has_directory(directory)?;
-                if !is_there {
-                    needed.new.insert(directory.to_path_buf());
-                }
-                if !is_there || ours.contains(directory) {
+                Presence::There if !ours.contains(directory) => {}
+                presence => {
+                    if presence == Presence::Absent {
+                        needed.new.insert(directory.to_path_buf());
+                    }
                     needed.ours.insert(directory.to_path_buf());
                 }
             }

@@ -168,7 +168,8 @@ pub fn placed(state: &State) -> Result<HashSet<PathBuf>> {
     Ok(Journal::load(state)?.unwrap_or_default().files.into_keys().collect())
 }
 
-/// The distribution that a path of the environment was made for.
+/// The distribution that a path of the environment was made for, itself or by a link above it.
 pub fn owner(state: &State, path: &Path) -> Option<PackageName> {
-    Some(Journal::load(state).ok()??.files.remove(path)?.distribution)
+    let mut files = Journal::load(state).ok()??.files;
+    path.ancestors().find_map(|path| Some(files.remove(path)?.distribution))
 }

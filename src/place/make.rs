@@ -10,8 +10,9 @@ use super::root::Root;
 use super::{Content, Placement};
 use crate::error::{Error, Result};
 use crate::parallel::parallel;
-use crate::sys::clone_file;
+use crate::progress::Progress;
 use crate::sys::posix::{self, Errno};
+use crate::sys::{clone_file, copy_bytes};
 use crate::venv::state::State;
 
 /// Why a file could not be made.
@@ -30,15 +31,24 @@ impl<E: Into<Error>> From<E> for Difficulty {
 }
 
 /// Makes files that are not there.
-pub(super) fn make_all(root: &Root, state: &State, missing: &[&Placement]) -> Result<(), Difficulty> {
+pub(super) fn make_all(
+    root: &Root,
+    state: &State,
+    missing: &[&Placement],
+    progress: &Progress,
+) -> Result<(), Difficulty> {
     if missing.is_empty() {
         return Ok(());
     }
     let staging = state.staging();
     fs_err::create_dir(&staging)?;
     let mut numbered: Vec<(usize, &Placement)> = missing.iter().copied().enumerate().collect();
-    let one =
-        |(number, placement): &(usize, &Placement)| make(root, &staging.join(number.to_string()), placement);
+    let counter = progress.counting("files", missing.len());
+    let one = |(number, placement): &(usize, &Placement)| {
+        make(root, &staging.join(number.to_string()), placement)?;
+        counter.one_more();
+        Ok::<_, Difficulty>(())
+    };
     // What the file system does not do at all shows at the first file that is not simply written.
     let is_link = |content: &Content| !matches!(content, Content::Bytes { .. } | Content::Copy { .. });
     if let Some(link) = numbered.iter().position(|(_, placement)| is_link(&placement.content)) {
@@ -93,7 +103,7 @@ fn finish(
         }
         Content::Copy { from, executable } => {
             let (mut source, mut file) = (fs_err::File::open(from)?, fs_err::File::create_new(unfinished)?);
-            io::copy(source.file_mut(), file.file_mut()).map_err(&failed)?;
+            copy_bytes(source.file_mut(), file.file_mut()).map_err(&failed)?;
             make_like(source.file(), file.file(), *executable)?;
         }
         Content::Symlink(_) | Content::HardLink(_) => {}

@@ -7,14 +7,16 @@ mod journal;
 mod make;
 mod mode;
 mod root;
+mod theirs;
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 
 pub use apply::{apply, undo};
 pub use journal::{changed, exists, has_dist_info, owner, placed};
 pub use make::Difficulty;
 pub use mode::LinkMode;
+pub use theirs::is_free;
 
 use crate::python::PackageName;
 
@@ -34,8 +36,10 @@ pub struct Placement {
 /// What making came to.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Paths where the environment already had something of its own, which stays.
+    /// Paths where the environment already had something of its own, or above, which stays.
     pub kept: HashSet<PathBuf>,
+    /// What the environment has of its own where a directory would be, and hides all that is below.
+    pub hiding: BTreeSet<PathBuf>,
 }
 
 /// What a file holds, and how it is made.
@@ -48,7 +52,7 @@ pub enum Content {
         /// Whether it is a program.
         executable: bool,
     },
-    /// A symbolic link to an archive's file.
+    /// A symbolic link to an archive's file, or to a whole directory of it.
     Symlink(PathBuf),
     /// Another name of an archive's file.
     HardLink(PathBuf),
@@ -61,4 +65,18 @@ pub enum Content {
         /// Whether it is a program, whatever the archive's mode bits say.
         executable: bool,
     },
+}
+
+/// The directories above these paths, the root of all apart.
+pub(crate) fn directories_above<'a>(paths: impl Iterator<Item = &'a Path>) -> HashSet<&'a Path> {
+    let mut found = HashSet::new();
+    for path in paths {
+        // Those above one that is known are known.
+        for directory in path.ancestors().skip(1).take_while(|path| !path.as_os_str().is_empty()) {
+            if !found.insert(directory) {
+                break;
+            }
+        }
+    }
+    found
 }

@@ -17,6 +17,15 @@ pub(super) struct Root {
     directory: OwnedFd,
 }
 
+/// Whether a directory is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    There,
+    Absent,
+    /// A link or a file is in its place.
+    Hidden,
+}
+
 impl Root {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let directory = hold(path).map_err(|errno| failed("opened", path, errno))?;
@@ -46,16 +55,12 @@ impl Root {
         }
     }
 
-    /// Whether a directory is there; what is in its way is an error.
-    pub(super) fn has_directory(&self, relative: &Path) -> Result<bool> {
+    /// Whether a directory is there.
+    pub(super) fn directory(&self, relative: &Path) -> Result<Presence> {
         match self.place(relative).and_then(|place| place.check_directory()) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                let path = self.path(relative);
-                Err(Error::new(format!("{} is in the way: it is a link or a file", path.display()))
-                    .with_help("what a wheel brings stays in the environment: make it a directory"))
-            }
+            Ok(()) => Ok(Presence::There),
+            Err(Errno::NOENT) => Ok(Presence::Absent),
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(Presence::Hidden),
             Err(errno) => Err(self.failed("opened", relative, errno)),
         }
     }

@@ -4,11 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// A distribution's name in its normalized form: lower case, runs of `-`, `_` and `.` as one `-`.
 ///
 /// Source: <https://packaging.python.org/en/latest/specifications/name-normalization/> (PEP 503).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[serde(try_from = "String", into = "String")]
 pub struct PackageName(Box<str>);
 
 impl PackageName {
@@ -27,6 +29,27 @@ impl PackageName {
         Self(normalized.into())
     }
 
+    /// Reads a name that somebody wrote.
+    ///
+    /// Source: <https://packaging.python.org/en/latest/specifications/name-normalization/#name-format>
+    ///
+    /// # Errors
+    /// Text that is no name.
+    pub fn parse(text: &str) -> Result<Self> {
+        let at_ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = text.as_bytes();
+        if at_ends(bytes.first()) && at_ends(bytes.last()) && bytes.iter().all(Self::may_contain) {
+            Ok(Self::new(text))
+        } else {
+            Err(Error::new(format!("`{text}` is not the name of a distribution")))
+        }
+    }
+
+    /// Whether a name, normalized or not, may contain this byte.
+    pub fn may_contain(byte: &u8) -> bool {
+        byte.is_ascii_alphanumeric() || b"-_.".contains(byte)
+    }
+
     /// The normalized name, as in `zope-interface`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -39,9 +62,11 @@ impl fmt::Display for PackageName {
     }
 }
 
-impl From<String> for PackageName {
-    fn from(name: String) -> Self {
-        Self::new(&name)
+impl TryFrom<String> for PackageName {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        Self::parse(&name)
     }
 }
 

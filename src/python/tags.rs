@@ -101,6 +101,21 @@ impl Tags {
             .min()
     }
 
+    /// Whether a wheel of this file name may fit: a quick look at its tags, before the name is read.
+    pub fn may_fit(&self, file_name: &str) -> bool {
+        let mut parts = file_name.strip_suffix(".whl").unwrap_or_default().rsplitn(4, '-');
+        let (Some(platforms), Some(abis), Some(pythons)) = (parts.next(), parts.next(), parts.next()) else {
+            return true;
+        };
+        // Tags are compared in lower case, which the name is not yet in.
+        let is_lower = |tags: &str| !tags.bytes().any(|byte| byte.is_ascii_uppercase());
+        let fits = |python: &str, abi: &str| {
+            platforms.split('.').any(|platform| self.rank_of(python, abi, platform).is_some())
+        };
+        ![pythons, abis, platforms].into_iter().all(is_lower)
+            || pythons.split('.').any(|python| abis.split('.').any(|abi| fits(python, abi)))
+    }
+
     /// Every tag, best first, as `cp311-cp311-manylinux_2_36_x86_64`.
     pub fn iter(&self) -> impl Iterator<Item = String> + '_ {
         let native = self.families.iter().flat_map(|(python, abi)| {
@@ -271,6 +286,25 @@ mod tests {
 
     fn windows(facts: InterpreterFacts) -> Tags {
         Tags::new(&InterpreterFacts { system: System::Other { platform: "win-amd64".to_owned() }, ..facts })
+    }
+
+    #[test]
+    fn a_quick_look_says_the_same_as_a_rank() {
+        let tags = Tags::new(&cpython(11));
+        for name in [
+            "a-1-py3-none-any.whl",
+            "a-1-2-py2.py3-none-any.whl",
+            "a_b-1.0+x-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            "a-1-cp39-abi3-manylinux_2_17_x86_64.whl",
+            "a-1-CP311-cp311-LINUX_x86_64.whl",
+            "a-1-cp312-cp312-manylinux_2_17_x86_64.whl",
+            "a-1-cp311-cp311-win_amd64.whl",
+            "a-1-cp311-cp311t-manylinux_2_17_x86_64.whl",
+        ] {
+            let wheel: WheelName = name.parse().unwrap();
+            assert_eq!(tags.may_fit(name), tags.rank(&wheel).is_some(), "{name}");
+        }
+        assert!(tags.may_fit("no-wheel.whl"));
     }
 
     #[test]

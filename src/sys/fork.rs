@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::Pid;
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 /// Which side of a fork this is.
 pub enum Fork {
@@ -53,6 +55,17 @@ pub fn close_all_but(kept: &[BorrowedFd]) -> io::Result<()> {
         first = end.saturating_add(2);
     }
     Ok(())
+}
+
+/// Gives a new process nothing to read, and nobody who hears what it writes.
+///
+/// # Errors
+/// `/dev/null` cannot be opened.
+pub fn silence() -> io::Result<()> {
+    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    Ok(dup2_stderr(&null)?)
 }
 
 /// A thread that was joined is still listed for a moment.

@@ -3,6 +3,11 @@
 //! What only Linux has (mounts, namespaces, a parent for orphans) is there only for Linux. `elsewhere/` answers for the
 //! other systems, `macos.rs` and `windows/` do what each does in its own way.
 
+#[cfg(target_os = "linux")]
+pub mod answer;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/answer.rs"]
+pub mod answer;
 #[cfg(unix)]
 pub mod beneath;
 #[cfg(target_os = "linux")]
@@ -31,6 +36,8 @@ pub mod namespace;
 pub mod posix;
 #[cfg(target_os = "linux")]
 pub mod signals;
+#[cfg(unix)]
+mod sparse;
 #[cfg(windows)]
 mod windows;
 
@@ -42,8 +49,10 @@ pub use entry::hold;
 pub use linux::{HOLD, clone_file, open_directory_below};
 #[cfg(target_os = "macos")]
 pub use macos::{HOLD, ask_to_end, clone_file, open_directory_below};
+#[cfg(unix)]
+pub use sparse::copy_bytes;
 #[cfg(windows)]
-pub use windows::{ask_to_end, beneath, beneath::hold, clone_file, directory, posix};
+pub use windows::{ask_to_end, beneath, beneath::hold, clone_file, copy_bytes, directory, posix};
 
 /// What a look at an entry tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
+use crate::lock::Selection;
 use crate::place::LinkMode;
 use crate::python::PackageName;
+use crate::shell::quote;
 use crate::sys::posix::{is_at, no_links};
 
 /// The directory in an environment that is sitefs's own.
@@ -33,6 +35,9 @@ pub struct MountRecord {
     pub sitefs: String,
     /// How it is made.
     pub link_mode: LinkMode,
+    /// Whether symbolic links stand for whole directories.
+    #[serde(default)]
+    pub folded: bool,
     /// Whether it is for `sitefs run`, and ends with the last that uses it.
     #[serde(default)]
     pub is_for_run: bool,
@@ -46,6 +51,9 @@ pub struct MountRecord {
     pub cache: PathBuf,
     /// The lock files.
     pub requirements: Vec<PathBuf>,
+    /// What was wanted of them.
+    #[serde(default)]
+    pub selection: Selection,
     /// What is mounted, lowest layer first.
     pub distributions: Vec<MountedDistribution>,
 }
@@ -112,6 +120,17 @@ impl State {
             )),
             _ => error.with_help("wait for it to end; `lslocks` names it"),
         }
+    }
+
+    /// The error for a mount of the environment at `root` whose server lives and does not answer.
+    pub fn hangs(&self, root: &Path) -> Error {
+        let pid = self.mount_record().map_or(0, |record| record.pid);
+        Error::new(format!("{} is mounted, but its server, process {pid}, does not answer", root.display()))
+            .with_help(format!(
+                "it may be stopped (`kill -CONT {pid}`), or wait for the cache's drive; `kill -KILL {pid}` ends it, and then \
+                 `sitefs unmount {}` undoes its mount",
+                quote(root)
+            ))
     }
 
     /// Takes the lock if it is free.

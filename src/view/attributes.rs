@@ -1,6 +1,6 @@
 //! What an entry is, in the words of stat(2), and changing it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
@@ -210,7 +210,7 @@ impl View {
 }
 
 /// What was in an archive and is gone is a broken cache, not an absent name.
-fn gone(errno: Errno, path: &PathBuf) -> Failure {
+fn gone(errno: Errno, path: &Path) -> Failure {
     Failure { errno: Errno::IO, reason: format!("{} is in the cache no more: {errno}", path.display()) }
 }
 

@@ -21,7 +21,7 @@ impl View {
         let Some(listing) = self.to_list(&self.nodes.read(), directory)? else {
             return Ok(());
         };
-        let children = self.merged(listing)?;
+        let children = self.merged(&listing)?;
         self.nodes.write().expand(directory, children);
         Ok(())
     }
@@ -29,7 +29,7 @@ impl View {
     /// The same for who changes the view.
     pub(super) fn expand_in(&self, nodes: &mut Nodes, directory: NodeId) -> Result<(), Failure> {
         if let Some(listing) = self.to_list(nodes, directory)? {
-            let children = self.merged(listing)?;
+            let children = self.merged(&listing)?;
             nodes.expand(directory, children);
         }
         Ok(())
@@ -53,7 +53,7 @@ impl View {
         Ok(Some(Listing { lower: found.lower.clone(), upper, path: path.into_os_string() }))
     }
 
-    fn merged(&self, listing: Listing) -> Result<Vec<Child>, Failure> {
+    fn merged(&self, listing: &Listing) -> Result<Vec<Child>, Failure> {
         let path = Path::new(&listing.path);
         let mut listings = Vec::with_capacity(listing.lower.len() + 1);
         for &id in &listing.lower {

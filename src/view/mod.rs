@@ -27,6 +27,7 @@ mod tests;
 mod upper;
 mod walk;
 mod whiteouts;
+mod whole;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -54,6 +55,7 @@ pub use rename::Replacing;
 use upper::Upper;
 pub use walk::{Leaf, LeafContent};
 pub use whiteouts::{What, Whiteouts};
+pub use whole::Whole;
 
 use crate::error::{Error, Result};
 use crate::sys::identity::Owner;

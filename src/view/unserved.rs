@@ -45,7 +45,7 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// A leaf of an archive, or a generated file.
+/// A leaf of an archive, a generated file, or a directory that stands for its leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
     /// Its path, relative to site-packages.
@@ -61,8 +61,28 @@ pub struct Leaf {
 pub enum LeafContent {
     /// The same as this file of an archive.
     File(PathBuf),
+    /// All that this directory of an archive has.
+    Directory(PathBuf),
     /// Bytes that the view makes up.
     Generated(Vec<u8>),
+}
+
+/// A directory that only one layer has, and with it everything below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The layer.
+    pub layer: LayerId,
+    /// The directory in the archive.
+    pub directory: PathBuf,
+    /// Whose it is.
+    pub distribution: PackageName,
+}
+
+/// What a walk over the view finds.
+#[derive(Default)]
+struct Walked {
+    leaves: Vec<Leaf>,
+    whole: BTreeMap<PathBuf, Whole>,
 }
 
 /// The union of the archives.
@@ -107,16 +127,30 @@ impl View {
     /// # Errors
     /// An archive cannot be read.
     pub fn leaves(&self) -> Result<Vec<Leaf>, Failure> {
-        let mut leaves = Vec::new();
-        let all = self.layers.keys().copied().map(LayerId).collect();
-        self.collect(Path::new(""), all, &mut leaves)?;
-        Ok(leaves)
+        Ok(self.walked()?.leaves)
     }
 
-    fn collect(&self, directory: &Path, layers: Vec<LayerId>, leaves: &mut Vec<Leaf>) -> Result<(), Failure> {
+    /// The directories of which one archive has the whole, and nothing was removed, by path relative to site-packages. A
+    /// dist-info directory has generated files, and is none of them, nor what is in it.
+    ///
+    /// # Errors
+    /// An archive cannot be read.
+    pub fn whole_directories(&self) -> Result<BTreeMap<PathBuf, Whole>, Failure> {
+        Ok(self.walked()?.whole)
+    }
+
+    fn walked(&self) -> Result<Walked, Failure> {
+        let mut walked = Walked::default();
+        let all = self.layers.keys().copied().map(LayerId).collect();
+        self.walk(Path::new(""), all, &mut walked)?;
+        Ok(walked)
+    }
+
+    /// Says whether all directories in this one are whole.
+    fn walk(&self, directory: &Path, layers: Vec<LayerId>, walked: &mut Walked) -> Result<bool, Failure> {
         let generated = self.generated(directory, &layers)?;
         let names: HashSet<PathBuf> = generated.iter().map(|leaf| leaf.path.clone()).collect();
-        leaves.extend(generated);
+        walked.leaves.extend(generated);
         let mut listings = Vec::with_capacity(layers.len());
         for id in layers {
             let Some((root, distribution)) = self.layer(id) else { continue };
@@ -132,19 +166,42 @@ impl View {
             });
             listings.push((id, entries));
         }
+        let mut all = true;
         for (name, entry) in merge(listings) {
             let path = directory.join(&name);
             match entry {
                 _ if names.contains(&path) => {}
-                Merged::Directory(layers) => self.collect(&path, layers, leaves)?,
+                Merged::Directory(layers) => {
+                    let whole = self.whole(&path, &layers);
+                    let are_below = self.walk(&path, layers, walked)?;
+                    match whole.filter(|_| are_below) {
+                        Some(whole) => drop(walked.whole.insert(path, whole)),
+                        None => all = false,
+                    }
+                }
                 Merged::Leaf(layer, _) => {
                     let Some((root, distribution)) = self.layer(layer) else { continue };
                     let content = LeafContent::File(root.join(&path));
-                    leaves.push(Leaf { path, distribution: distribution.archive.name.clone(), content });
+                    walked.leaves.push(Leaf {
+                        path,
+                        distribution: distribution.archive.name.clone(),
+                        content,
+                    });
                 }
             }
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// A directory that one layer alone has, whatever is in its directories.
+    fn whole(&self, path: &Path, layers: &[LayerId]) -> Option<Whole> {
+        let &[layer] = layers else { return None };
+        let (root, owner) = self.layer(layer)?;
+        let is_in = |one: &Distribution| path.starts_with(&one.archive.dist_info);
+        if self.distributions.iter().any(is_in) || self.whiteouts.removed(owner.label(), path).is_some() {
+            return None;
+        }
+        Some(Whole { layer, directory: root.join(path), distribution: owner.archive.name.clone() })
     }
 
     /// What the view makes up in a dist-info directory, as far as the archive's own part of it is not removed.

@@ -9,7 +9,7 @@ use super::nodes::Origin;
 use super::{Failure, NodeId, View};
 use crate::python::PackageName;
 
-/// A leaf of an archive or a generated file.
+/// A leaf of an archive, a generated file, or a directory that stands for its leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
     /// Its path, relative to site-packages.
@@ -25,6 +25,8 @@ pub struct Leaf {
 pub enum LeafContent {
     /// The same as this file of an archive.
     File(PathBuf),
+    /// All that this directory of an archive has.
+    Directory(PathBuf),
     /// Bytes that the view makes up.
     Generated(Vec<u8>),
 }

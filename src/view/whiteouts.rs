@@ -240,7 +240,7 @@ mod tests {
         whiteouts.add(What::Removed, ["a==1".to_owned()], Path::new("two")).unwrap();
         let whole = fs_err::read(&file).unwrap();
         for length in 0..whole.len() - 1 {
-            fs_err::write(&file, &whole[..length]).unwrap();
+            fs_err::write(&file, whole.get(..length).unwrap()).unwrap();
             let mut whiteouts = reopened(&file);
             whiteouts.add(What::Removed, ["a==1".to_owned()], Path::new("three")).unwrap();
             let whiteouts = reopened(&file);

@@ -56,13 +56,19 @@ impl Uv {
     fn sync_from_the_network(&self, venv: &Path, requirements: &Path) {
         let mut command = self.command(["pip", "sync", "--quiet", "--require-hashes", "--python"]);
         command.arg(venv.join("bin/python")).arg(requirements);
-        command.env_remove("UV_OFFLINE").env_remove("UV_LINK_MODE");
+        Self::use_the_network(&mut command);
+        command.env_remove("UV_LINK_MODE");
+        Outcome::of(&mut command).succeeds();
+    }
+
+    /// Lets a command use the network, with the indexes of whoever runs the tests.
+    pub fn use_the_network(command: &mut Command) {
+        command.env_remove("UV_OFFLINE");
         for name in ["UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NATIVE_TLS"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
         }
-        Outcome::of(&mut command).succeeds();
     }
 }
 

@@ -11,7 +11,9 @@ use std::io::Write;
 
 mod cache;
 mod command;
+mod container;
 mod disk;
+mod native;
 mod run;
 mod sitefs;
 mod tree;
@@ -20,10 +22,15 @@ mod wheel;
 
 pub use cache::{Corpus, Uv, pip};
 pub use command::{Outcome, as_nobody, clean_command, nobody_can_run};
+pub use container::Container;
 pub use disk::Disk;
-pub use run::{Running, kill, processes_in, run_arguments, server, sitefs_below};
+pub use native::{Libraries, compile};
+pub use run::{
+    GREET, Running, STAY, greet, kill, processes_in, run_arguments, sandbox, sandbox_for_nobody, server,
+    sitefs_below,
+};
 pub use sitefs::{mounts_below, servers_below, wait_until};
-pub use tree::{Entry, Kind, Tree, assert_same, exact_tree, tree};
+pub use tree::{Entry, Kind, Tree, assert_same, comparable, exact_tree, tree};
 pub use venv::{Sandbox, python, pythons};
 pub use wheel::WheelBuilder;
 

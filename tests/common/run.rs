@@ -7,8 +7,33 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::command::Outcome;
+use super::fuse_for_nobody;
 use super::sitefs::wait_until;
 use super::venv::Sandbox;
+use super::wheel::WheelBuilder;
+
+/// A distribution with a module and a command, both of which say hello.
+pub fn greet() -> WheelBuilder {
+    WheelBuilder::new("greet", "1.0")
+        .file("greet/__init__.py", "word = 'hello'\n\ndef main():\n    print(word)\n")
+        .entry_point("console_scripts", "greet = greet:main")
+}
+
+/// Says hello by the module.
+pub const GREET: &str = "import greet; print(greet.word, flush=True)";
+
+/// Says hello, and stays.
+pub const STAY: &str = "import greet, time; print(greet.word, flush=True); time.sleep(1000)";
+
+/// A sandbox whose lock asks for [`greet`]; none, said loudly, if FUSE does not work.
+pub fn sandbox() -> Option<Sandbox> {
+    Some(Sandbox::with_fuse()?.with_wheels([greet()]))
+}
+
+/// The same of the user `nobody`.
+pub fn sandbox_for_nobody() -> Option<Sandbox> {
+    fuse_for_nobody().then(|| Sandbox::for_nobody().with_wheels([greet()]))
+}
 
 /// The arguments of `sitefs run OPTIONS -- COMMAND` on a sandbox.
 pub fn run_arguments(test: &Sandbox, options: &[&str], command: &[&str]) -> Vec<OsString> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,57 @@ pub fn exact_tree(root: &Path) -> Tree {
         tree.insert(relative, Entry { kind, mode });
     }
     tree
+}
+
+/// The environment, what may differ set aside: who installed, the order, digests and mode of RECORD, the environment's
+/// own path, and the lock that uv leaves at its root.
+pub fn comparable(venv: &Path) -> Tree {
+    let own_path = venv.as_os_str().as_encoded_bytes();
+    let read = |path: &Path, bytes: Vec<u8>| match name_in_dist_info(path) {
+        Some("INSTALLER") => Some(Vec::new()),
+        Some("RECORD") => Some(recorded_paths(&bytes)),
+        _ if path == Path::new(".lock") => None,
+        _ => Some(replaced(&bytes, own_path, b"VENV")),
+    };
+    let mut tree = tree(venv, read, &["__pycache__", ".sitefs", "lib64"]);
+    for (path, entry) in &mut tree {
+        if name_in_dist_info(path) == Some("RECORD") {
+            entry.mode = 0;
+        }
+    }
+    tree
+}
+
+fn name_in_dist_info(path: &Path) -> Option<&str> {
+    let is_in_dist_info = path.parent().and_then(Path::extension) == Some(OsStr::new("dist-info"));
+    path.file_name().and_then(OsStr::to_str).filter(|_| is_in_dist_info)
+}
+
+fn recorded_paths(record: &[u8]) -> Vec<u8> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(record);
+    let paths: BTreeSet<String> = reader.records().map(|row| row.unwrap()[0].to_owned()).collect();
+    paths.into_iter().filter(|path| !path.contains("__pycache__")).collect::<Vec<_>>().join("\n").into_bytes()
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    // A large file is no script, and no script is large.
+    if bytes.len() > 1 << 16 {
+        return bytes.to_vec();
+    }
+    let (mut result, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let Some(&first) = rest.first() {
+        match rest.strip_prefix(from) {
+            Some(tail) => {
+                result.extend_from_slice(to);
+                rest = tail;
+            }
+            None => {
+                result.push(first);
+                rest = &rest[1..];
+            }
+        }
+    }
+    result
 }
 
 fn digest(bytes: &[u8]) -> String {

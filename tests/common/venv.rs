@@ -67,6 +67,15 @@ impl Sandbox {
         sandbox
     }
 
+    /// The same on the file system of the corpus, for hard links. The cache is not sealed.
+    pub fn beside(corpus: &Corpus) -> Self {
+        let folder = corpus.cache.parent().unwrap();
+        let mut sandbox = Self::in_folder(folder, "installed", &corpus.python, false);
+        sandbox.cache.clone_from(&corpus.cache);
+        sandbox.requirements.clone_from(&corpus.requirements);
+        sandbox
+    }
+
     fn at(venv: &str, python: &Path, is_for_nobody: bool) -> Self {
         Self::in_folder(&std::env::temp_dir(), venv, python, is_for_nobody)
     }

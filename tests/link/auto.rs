@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::common::{Outcome, Sandbox, as_nobody, skip};
-use crate::{GREET, greet};
+use crate::{FOLDED, GREET, greet, mode, mount};
 
 /// A `/dev` without fuse.
 const WITHOUT_DEVICE: &str = r#"
@@ -75,6 +75,21 @@ fn an_environment_of_symlinks_is_not_made_anew_where_fuse_is_missing() {
     let first = identity();
     in_namespace(&test, WITHOUT_DEVICE, &["mount"], false).succeeds();
     assert_eq!(first, identity());
+}
+
+#[test]
+fn folded_links_stay_folded_where_no_mode_is_asked_for() {
+    let Some(test) = privileged() else { return };
+    mount(&test, FOLDED).succeeds();
+    in_namespace(&test, WITHOUT_DEVICE, &["mount"], false).succeeds().says("(symlink, folded, from");
+    assert_eq!(mode(&test), FOLDED);
+    mount(&test, "symlink").succeeds().says("(symlink, from");
+    in_namespace(&test, WITHOUT_DEVICE, &["mount"], false).succeeds().says("(symlink, from");
+
+    // What was unmounted is made as it is made anew.
+    mount(&test, FOLDED).succeeds();
+    test.unmount().succeeds();
+    in_namespace(&test, WITHOUT_DEVICE, &["mount"], false).succeeds().says("(symlink, from");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What people change in an environment that was made real stays theirs.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use crate::common::{Sandbox, Tree, exact_tree};
-use crate::{GREET, Place, greet, guest, mount};
+use crate::{GREET, Place, greet, guest, mount, seen};
 
 #[test]
 fn a_changed_copy_is_the_users_and_stays_and_is_told() {
@@ -89,8 +90,11 @@ fn a_users_link_that_leads_out_is_not_followed() {
     fs_err::write(outside.join("__init__.py"), "word = 'outside'\n").unwrap();
     symlink(&outside, place.site_packages().join("greet")).unwrap();
     let (before, there) = (place.environment(), exact_tree(&outside));
-    for mode in &place.modes {
-        mount(&place, mode).fails().says("site-packages/greet is in the way");
+    for mode in place.every_mode() {
+        mount(&place, mode).succeeds();
+        place.look("import greet; print(greet.word)").succeeds().prints("outside");
+        place.look("import space.guest as it; print(it.word)").succeeds().prints("in space");
+        place.unmount().succeeds();
         place.nothing_left(&before);
         assert_eq!(exact_tree(&outside), there, "{mode}");
     }
@@ -106,14 +110,29 @@ fn a_users_link_that_leads_out_is_not_followed() {
 }
 
 #[test]
-fn a_users_file_where_a_directory_must_be_is_an_error() {
+fn a_users_file_where_a_directory_would_be_hides_it_in_every_mode() {
     let place = Place::with_wheels([greet("1.0"), guest()]);
     fs_err::write(place.site_packages().join("guest"), "mine\n").unwrap();
+    fs_err::write(place.venv.join("share"), "mine\n").unwrap();
     let before = place.environment();
-    for mode in &place.modes {
-        mount(&place, mode).fails().says("site-packages/guest is in the way");
+    let mut first: Option<Tree> = None;
+    for mode in place.every_mode() {
+        let outcome = mount(&place, mode).succeeds();
+        outcome.says("share is the environment's own, and hides the directory of that name");
+        let tree = seen(&place);
+        assert!(tree.contains_key(Path::new("etc/guest.json")), "what is elsewhere is there");
+        crate::common::assert_same("first", first.get_or_insert_with(|| tree.clone()), mode, &tree);
+        place.look("import guest").exits(1).says("No module named 'guest'");
+        place.unmount().succeeds();
         place.nothing_left(&before);
     }
+    mount(&place, "copy")
+        .succeeds()
+        .says("site-packages/guest is the environment's own, and hides the directory");
+    // What hid it is gone: it comes.
+    fs_err::remove_file(place.site_packages().join("guest")).unwrap();
+    mount(&place, "copy").succeeds().says_nothing_of("guest is the environment's own");
+    place.look(crate::GUEST).succeeds().prints("guest of hello 1.0");
 }
 
 #[test]

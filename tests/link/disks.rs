@@ -1,5 +1,7 @@
 //! Disks that are full, and disks apart.
 
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::process::Command;
 
 use crate::common::{Disk, Outcome, Sandbox, WheelBuilder, assert_same, wait_until};
@@ -34,6 +36,10 @@ fn on_a_full_disk_it_says_so_and_leaves_nothing_half_made() {
     mount(&test, "symlink").succeeds();
     test.python("import big; print(big.word)").succeeds().prints("big");
     mount(&test, "copy").fails().says("No space left on device");
+    test.nothing_left(&before);
+
+    mount(&test, "symlink").succeeds();
+    mount(&test, "copy").fails().says("what was mounted before is unmounted");
     test.nothing_left(&before);
 
     // What was made can be undone although nothing more can be written.
@@ -119,6 +125,39 @@ fn clones_share_the_blocks_of_the_cache_until_they_are_changed() {
     // The sandbox checks at its end that this did not reach the cache.
     fs_err::write(&part, "mine").unwrap();
     test.unmount().succeeds().says("big/part3.bin was changed since it was mounted, and stays");
+}
+
+/// ext4 has no clones, and keeps holes only if they are not written.
+#[test]
+fn copies_keep_the_holes_of_sparse_files() {
+    let Some(disk) = Disk::ext4(96) else { return };
+    let test = Sandbox::below(&disk.path()).with_wheels([greet("1.0")]);
+    let package = test.archive(&greet("1.0")).join("greet");
+    let pieces: [(&str, &[usize]); 4] =
+        [("between.bin", &[0, 12, 29]), ("at_the_start.bin", &[20]), ("all.bin", &[]), ("dense.bin", &[0])];
+    for (name, places) in pieces {
+        let file = fs_err::File::create(package.join(name)).unwrap();
+        for place in places {
+            file.file().write_all_at(&[7; 70_000], (place * MEGABYTE) as u64).unwrap();
+        }
+        let size = if name == "dense.bin" { 70_000 } else { 30 * MEGABYTE + 5 };
+        file.set_len(size as u64).unwrap();
+        file.sync_all().unwrap();
+    }
+    test.seal_cache();
+    mount(&test, "copy").succeeds();
+    for (name, places) in pieces {
+        let (original, copy) = (package.join(name), test.site_packages().join("greet").join(name));
+        assert!(fs_err::read(&original).unwrap() == fs_err::read(&copy).unwrap(), "{name} has other bytes");
+        fs_err::File::open(&copy).unwrap().sync_all().unwrap();
+        let blocks = |path: &Path| fs_err::metadata(path).unwrap().blocks();
+        let (original, copy) = (blocks(&original), blocks(&copy));
+        // A piece of 70,000 bytes has 144 blocks of 512; the file system may add some for its own tables.
+        let most = places.len() as u64 * 144 + 16;
+        assert!(original <= most, "the test's own {name} is not sparse: {original} blocks");
+        assert!(copy <= most, "{name} has {copy} blocks, its source {original}");
+    }
+    test.unmount().succeeds();
 }
 
 fn filler(disk: &Disk) -> String {

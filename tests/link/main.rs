@@ -8,7 +8,9 @@ mod common;
 mod auto;
 mod changes;
 mod disks;
+mod folded;
 mod killed;
+mod progress;
 mod switching;
 mod tools;
 mod trees;
@@ -19,6 +21,9 @@ use common::{Corpus, Disk, Outcome, Sandbox, Tree, WheelBuilder, tree};
 
 /// The modes that make files.
 const FILE_MODES: [&str; 4] = ["symlink", "hardlink", "clone", "copy"];
+
+/// Links for whole directories, where that is safe. Python's bytecode then goes to the cache.
+const FOLDED: &str = "symlink --fold";
 
 /// A sandbox on a btrfs of its own, where every mode works; where that cannot be, clone is left out, said loudly.
 struct Place {
@@ -56,6 +61,18 @@ impl Place {
         place
     }
 
+    /// The modes that make files, folded links, and fuse where that works.
+    fn every_mode(&self) -> Vec<&'static str> {
+        let mut modes = self.all_modes();
+        modes.push(FOLDED);
+        modes
+    }
+
+    /// `VENV/bin/python -c CODE`, which writes no bytecode.
+    fn look(&self, code: &str) -> Outcome {
+        Outcome::of(self.python_command(code).env("PYTHONDONTWRITEBYTECODE", "1"))
+    }
+
     /// The modes that make files, and fuse where that works.
     fn all_modes(&self) -> Vec<&'static str> {
         common::fuse().then_some("fuse").into_iter().chain(self.modes.iter().copied()).collect()
@@ -71,7 +88,19 @@ impl Deref for Place {
 }
 
 fn mount(test: &Sandbox, mode: &str) -> Outcome {
-    test.mount_with(&["--link-mode", mode])
+    test.mount_with(&link_mode(mode))
+}
+
+/// The options for a mode.
+fn link_mode(mode: &str) -> Vec<&str> {
+    std::iter::once("--link-mode").chain(mode.split(' ')).collect()
+}
+
+/// The mode that status tells.
+fn mode(test: &Sandbox) -> String {
+    let mount = &test.status().succeeds().json()["mount"];
+    let mode = mount["link_mode"].as_str().unwrap();
+    if mount["folded"] == true { FOLDED.to_owned() } else { mode.to_owned() }
 }
 
 fn state(test: &Sandbox) -> String {
@@ -99,6 +128,7 @@ fn guest() -> WheelBuilder {
         .requires("greet")
         .file("guest/__init__.py", "import greet\nword = 'guest of ' + greet.word\n")
         .file("guest/deep/er/data.txt", "data\n")
+        .file("guest-3.0.dist-info/licenses/LICENSE", "MIT\n")
         .file("space/guest.py", "word = 'in space'\n")
         .data("data/etc/guest.json", "{}")
 }

@@ -8,22 +8,23 @@ use std::process::{Child, Stdio};
 use walkdir::WalkDir;
 
 use crate::common::{Sandbox, assert_same};
-use crate::{GREET, GUEST, Place, greet, guest, mount, seen};
+use crate::{FOLDED, GREET, GUEST, Place, greet, guest, link_mode, mode, mount, seen};
 
 #[test]
 fn every_mode_can_take_the_place_of_every_other() {
     let place = Place::with_wheels([greet("1.0"), guest()]);
     fs_err::write(place.site_packages().join("mine.py"), "word = 'mine'\n").unwrap();
     let before = place.environment();
-    let modes = place.all_modes();
+    let modes = place.every_mode();
     mount(&place, modes[0]).succeeds();
     let expected = seen(&place);
     for from in &modes {
         for to in modes.iter().filter(|to| *to != from) {
-            if place.status().json()["mount"]["link_mode"] != **from {
+            if mode(&place) != *from {
                 mount(&place, from).succeeds();
             }
-            mount(&place, to).succeeds().says(to);
+            mount(&place, to).succeeds();
+            assert_eq!(mode(&place), *to);
             assert_same(from, &expected, &format!("{to} after {from}"), &seen(&place));
             place.python("import mine; print(mine.word)").succeeds().prints("mine");
             assert_eq!(place.is_mounted_with_fuse(), *to == "fuse");
@@ -38,9 +39,9 @@ fn what_the_user_changed_survives_every_switch() {
     let place = Place::with_wheels([greet("1.0"), guest()]);
     mount(&place, "copy").succeeds();
     fs_err::write(place.site_packages().join("greet/__init__.py"), "word = 'mine'\n").unwrap();
-    for mode in place.all_modes() {
+    for mode in place.every_mode() {
         mount(&place, mode).succeeds();
-        place.python(GUEST).succeeds().prints("guest of mine");
+        place.look(GUEST).succeeds().prints("guest of mine");
     }
     place.unmount().succeeds();
     place.python(GREET).succeeds().prints("mine");
@@ -49,7 +50,7 @@ fn what_the_user_changed_survives_every_switch() {
 #[test]
 fn mounting_again_touches_nothing() {
     let place = Place::with_wheels([greet("1.0"), guest()]);
-    for mode in &place.modes {
+    for mode in place.modes.iter().chain([&FOLDED]) {
         mount(&place, mode).succeeds();
         let first = identities(&place, |_| true);
         mount(&place, mode).succeeds();
@@ -119,20 +120,13 @@ fn a_lock_that_cannot_be_had_leaves_what_is_mounted_alone() {
 fn mounts_and_unmounts_at_the_same_moment_end_in_one_of_both() {
     let place = Place::with_wheels([greet("1.0"), guest()]);
     let before = place.environment();
-    for mode in &place.modes {
+    for mode in place.modes.iter().chain([&FOLDED]) {
         mount(&place, mode).succeeds();
         let expected = seen(&place);
         let mounts = || {
-            place.sitefs_command([
-                "mount",
-                "-q",
-                "--link-mode",
-                mode,
-                "-r",
-                "requirements.txt",
-                "venv",
-                "cache",
-            ])
+            let mut command = place.sitefs_command(["mount", "-q"]);
+            command.args(link_mode(mode)).args(["-r", "requirements.txt", "venv", "cache"]);
+            command
         };
         let unmounts = || place.sitefs_command(["unmount", "-q", "venv"]);
         let racers: Vec<Child> = (0..4)

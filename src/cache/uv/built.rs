@@ -72,9 +72,12 @@ pub(super) fn search_direct(shards: &[Shard], kind: &str, found: &mut Found) {
 /// Offers what was built from a commit.
 ///
 /// A branch or a tag can move, and the cache does not tell where it points, so a pin must name the whole commit.
-pub(super) fn search_git(buckets: &[Bucket], revision: Option<&str>, found: &mut Found) {
-    let commit =
-        revision.filter(|text| text.len() == 40 && text.chars().all(|digit| digit.is_ascii_hexdigit()));
+pub(super) fn search_git(
+    buckets: &[Bucket],
+    commit: Option<&str>,
+    revision: Option<&str>,
+    found: &mut Found,
+) {
     let Some(short) = commit.and_then(|commit| commit.get(..16)) else {
         let revision = revision.unwrap_or("the default branch");
         found.reasons.other(format!("{revision} can move: name the whole commit"));

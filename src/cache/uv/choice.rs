@@ -163,7 +163,12 @@ impl<'a> Found<'a> {
     }
 
     fn archive(&self, candidate: &Candidate, root: PathBuf, contents: Contents) -> Archive {
-        let cache_info = candidate.cache_info.as_ref().and_then(CacheInfo::to_json);
+        let is_from_index = self.pin.source == Source::Index;
+        let cache_info = candidate.cache_info.as_ref().filter(|_| !(is_from_index && candidate.built));
+        let cache_info = cache_info.and_then(CacheInfo::to_json);
+        // The settings that it was built with: what was built with any lies in a folder of its own, and is not found.
+        let build_info = candidate.built.then(|| b"{}".to_vec());
+        let generated = [("uv_cache.json", cache_info), ("uv_build.json", build_info)];
         Archive {
             name: self.pin.name.clone(),
             version: contents.version.to_string(),
@@ -172,7 +177,10 @@ impl<'a> Found<'a> {
             dist_info: contents.dist_info,
             data: contents.data,
             direct_url: direct_url::text(self.pin),
-            generated: cache_info.map(|json| ("uv_cache.json".to_owned(), json)).into_iter().collect(),
+            generated: generated
+                .into_iter()
+                .filter_map(|(file, text)| Some((file.to_owned(), text?)))
+                .collect(),
         }
     }
 }

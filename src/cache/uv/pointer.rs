@@ -4,6 +4,7 @@
 //! policy. `<key>.rev` and `revision.rev` hold the pair of [`CacheInfo`] and pointer. uv wrote the pointer as an array
 //! of two to five fields, or as a map, and promises none of it: what is not understood is passed over.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rmpv::Value;
@@ -96,7 +97,17 @@ pub(super) struct CacheInfo {
     commit: Json,
     tags: Json,
     env: Json,
-    directories: Json,
+    directories: Directories,
+}
+
+/// When source directories were last changed, in uv's order, which a JSON value would not keep.
+type Directories = BTreeMap<String, Directory>;
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Directory {
+    Timestamp(Timestamp),
+    Other(Json),
 }
 
 /// The change time of a file; of several files the latest.
@@ -112,7 +123,6 @@ impl CacheInfo {
             return Some(Self {
                 timestamp: Some(timestamp),
                 env: Json::Object(Map::new()),
-                directories: Json::Object(Map::new()),
                 ..Self::default()
             });
         }
@@ -122,7 +132,7 @@ impl CacheInfo {
             commit: json(1, "commit").unwrap_or_default(),
             tags: json(2, "tags").unwrap_or_default(),
             env: json(3, "env").unwrap_or_else(|| Json::Object(Map::new())),
-            directories: json(4, "directories").unwrap_or_else(|| Json::Object(Map::new())),
+            directories: field(value, 4, "directories").map(directories).unwrap_or_default(),
         })
     }
 
@@ -143,10 +153,16 @@ impl Timestamp {
     }
 }
 
+fn directories(value: &Value) -> Directories {
+    let directory = |value: &Value| match Timestamp::from_value(value) {
+        Some(timestamp) => Directory::Timestamp(timestamp),
+        None => Directory::Other(to_json(value)),
+    };
+    let pairs = value.as_map().map(Vec::as_slice).unwrap_or_default();
+    pairs.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), directory(value)))).collect()
+}
+
 fn to_json(value: &Value) -> Json {
-    if let Some(timestamp) = Timestamp::from_value(value) {
-        return serde_json::to_value(timestamp).unwrap_or_default();
-    }
     match value {
         Value::Boolean(boolean) => Json::Bool(*boolean),
         Value::Integer(integer) => integer.as_i64().map_or_else(|| integer.as_u64().into(), Json::from),

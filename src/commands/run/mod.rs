@@ -3,7 +3,6 @@
 mod program;
 mod supervisor;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Pid, geteuid, getpid};
@@ -18,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::fuse::{self, Place};
 use crate::place::{self, Difficulty, LinkMode};
 use crate::shell::quote;
+use crate::sys::answer::{Life, life_of};
 use crate::sys::children;
 use crate::sys::mounts::{self, Source};
 use crate::sys::signals::Signals;
@@ -62,7 +62,7 @@ fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<(Pid, O
 fn made_by_mount(work: &Work) -> Result<Option<MountRecord>> {
     let record = work.state.mount_record().filter(|record| !record.is_for_run && record.since != 0);
     let is_made = match mounts::at(&work.layout.site_packages())? {
-        Some(mount) => mount.source == Some(Source::Mount) && work.state.is_locked() && answers(&mount.point),
+        Some(mount) => mount.source == Some(Source::Mount) && work.state.is_locked() && answers(work)?,
         None => {
             let is_real = record.as_ref().is_some_and(|record| record.link_mode != LinkMode::Fuse);
             is_real && place::exists(&work.state)
@@ -71,16 +71,24 @@ fn made_by_mount(work: &Work) -> Result<Option<MountRecord>> {
     Ok(record.filter(|_| is_made))
 }
 
-/// Whether the server of a mount lives. The command would wait for its answer, too.
-fn answers(point: &Path) -> bool {
-    rustix::fs::statfs(point).is_ok()
+/// Whether the server of what is mounted there lives. The lock cannot tell that of one that was killed just now. One that hangs
+/// is an error: the command would wait for it without end.
+fn answers(work: &Work) -> Result<bool> {
+    match life_of(&work.layout.site_packages())? {
+        Life::Answers => Ok(true),
+        Life::Dead => Ok(false),
+        Life::Hangs => Err(work.state.hangs(&work.layout.root)),
+    }
 }
 
 fn refuse_if_made_differently(work: &Work, made: &MountRecord, command: &RunCommand) -> Result<()> {
     let venv = work.layout.root.display();
     let help = format!("sitefs unmount {}", quote(&work.layout.root));
-    if command.options.link_mode()?.one().is_some_and(|mode| mode != made.link_mode) {
-        let error = Error::new(format!("{venv} is mounted already, with link mode {}", made.link_mode));
+    let named = command.options.link_mode()?.one();
+    if named.is_some_and(|mode| mode != made.link_mode || made.folded != command.options.fold) {
+        let folded = if made.folded { ", folded" } else { "" };
+        let error =
+            Error::new(format!("{venv} is mounted already, with link mode {}{folded}", made.link_mode));
         return Err(error.with_help(help));
     }
     if is_what_is_wanted(work, made)? {
@@ -138,7 +146,7 @@ impl Run<'_, '_> {
     /// A mount of another run that is seen here, and lives.
     fn is_mounted_by_another(&self) -> Result<bool> {
         let point = self.work.layout.site_packages();
-        Ok(mounts::at(&point)?.is_some_and(|mount| mount.source == Some(Source::Run)) && answers(&point))
+        Ok(mounts::at(&point)?.is_some_and(|mount| mount.source == Some(Source::Run)) && answers(self.work)?)
     }
 
     /// Uses the mount of another run, and keeps it until the command ends.

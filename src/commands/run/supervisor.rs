@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use crate::cli::Verbosity;
 use crate::error::{Error, Result};
 use crate::fuse;
+use crate::sys::answer::{Life, life_of};
 use crate::sys::children::{self, Change};
 use crate::sys::signals::Signals;
 use crate::venv::state::{State, StateLock};
@@ -125,10 +126,7 @@ impl Supervisor<'_> {
                 continue;
             }
             match started.elapsed() {
-                elapsed if elapsed > GRACE && unmounting.point.is_some() && unmounting.state.is_running() => {
-                    self.verbosity.detail("another `sitefs run` uses the mount, which ends with it");
-                    return Ok(());
-                }
+                elapsed if elapsed > GRACE && unmounting.is_used_still() => return self.leave(&unmounting),
                 // Somebody else is in the namespace. The command has ended, and with it the right to the mount.
                 elapsed if elapsed > PATIENCE => unmounting.kill(),
                 elapsed if elapsed > PATIENCE / 2 => unmounting.ask(),
@@ -142,9 +140,25 @@ impl Supervisor<'_> {
             |error| Error::new(format!("{} was not cleaned up", unmounting.root.display())).because(error),
         )
     }
+
+    /// Leaves the mount to its server, which was told to end it as soon as nobody uses it.
+    fn leave(&self, unmounting: &Unmounting) -> Result<()> {
+        match unmounting.point.as_deref().map(life_of).transpose()? {
+            Some(Life::Hangs) => self
+                .verbosity
+                .note(format!("{}; it unmounts when it goes on", unmounting.state.hangs(&unmounting.root))),
+            _ => self.verbosity.detail("another `sitefs run` uses the mount, which ends with it"),
+        }
+        Ok(())
+    }
 }
 
 impl Unmounting {
+    /// Whether the server still has the right to the environment, because another run has, or because it hangs.
+    fn is_used_still(&self) -> bool {
+        self.point.is_some() && self.state.is_running()
+    }
+
     /// Asks the server to unmount.
     pub(super) fn ask(&self) {
         self.signal(Signal::TERM);

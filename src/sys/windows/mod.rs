@@ -19,6 +19,14 @@ pub fn clone_file(_source: &File, _copy: &Path) -> io::Result<File> {
     Err(Errno::OPNOTSUPP.into())
 }
 
+/// Copies the bytes of a file into an empty one. Holes are filled.
+///
+/// # Errors
+/// A file that cannot be read, a disk that is full.
+pub fn copy_bytes(source: &mut File, copy: &mut File) -> io::Result<()> {
+    io::copy(source, copy).map(drop)
+}
+
 /// Ends a process: nothing can be asked of one here.
 pub fn ask_to_end(child: &mut Child) {
     let _ = child.kill();

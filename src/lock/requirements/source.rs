@@ -8,8 +8,8 @@ use url::Url;
 use crate::error::{Context, Error, Result};
 use crate::python::PackageName;
 
-use super::Source;
-use super::specifier::package_name;
+use crate::lock::Source;
+use crate::lock::artifact::file_name;
 
 /// A source, and what its text says of the distribution.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) fn locate(text: &str, editable: bool, directory: &Path) -> Result<Loc
         );
     }
     let (name, version) = match &source {
-        Source::Archive { url, .. } => named_by_file(&file_name(url)),
+        Source::Archive { url, .. } => named_by_file(&file_name(url.as_str())),
         _ => (None, None),
     };
     Ok(Located { source, name: fragment.egg.or(name), version, hashes: fragment.hashes })
@@ -76,7 +76,7 @@ impl Fragment {
             match parameter.split_once('=') {
                 Some(("egg", egg)) => {
                     let name = egg.split(['[', '%']).next().unwrap_or_default();
-                    fragment.egg = Some(package_name(name)?);
+                    fragment.egg = Some(PackageName::parse(name)?);
                 }
                 Some(("subdirectory", path)) => fragment.subdirectory = Some(subdirectory(path)?),
                 Some((algorithm @ ("md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512"), digest)) => {
@@ -108,7 +108,8 @@ fn git(address: &str, fragment: &Fragment) -> Result<Source> {
         }
         _ => None,
     };
-    Ok(Source::Git { repository, revision, subdirectory: fragment.subdirectory.clone() })
+    let commit = revision.clone().filter(|revision| is_commit(revision));
+    Ok(Source::Git { repository, revision, commit, subdirectory: fragment.subdirectory.clone() })
 }
 
 fn parse_url(text: &str) -> Result<Url> {
@@ -134,7 +135,12 @@ fn on_disk(path: &Path, editable: bool, fragment: &Fragment) -> Result<Source> {
         Some(subdirectory) => path.join(subdirectory),
         None => path,
     };
-    Ok(Source::Directory { path, editable })
+    Ok(Source::Directory { path, editable: editable.then_some(true) })
+}
+
+/// A branch or a tag can move; the whole name of a commit cannot.
+fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// `./project[extra]` is the path `./project`: a lock lists what extras bring.
@@ -150,12 +156,6 @@ const SOURCE_ARCHIVES: [&str; 8] =
 
 fn is_archive(path: &str) -> bool {
     path.ends_with(".whl") || SOURCE_ARCHIVES.iter().any(|suffix| path.ends_with(suffix))
-}
-
-/// The last segment of a URL, with the escapes that versions need (`+` and `!`) undone.
-fn file_name(url: &Url) -> String {
-    let name = url.path().rsplit('/').next().unwrap_or_default();
-    name.replace("%2B", "+").replace("%2b", "+").replace("%21", "!")
 }
 
 /// What the file name of a wheel or source archive says; of neither if it is not named as the standards say.
@@ -174,7 +174,7 @@ fn named_by_file(file_name: &str) -> (Option<PackageName>, Option<Version>) {
             .and_then(|stem| stem.rsplit_once('-')),
     };
     let read = name_and_version
-        .and_then(|(name, version)| Some((package_name(name).ok()?, version.parse::<Version>().ok()?)));
+        .and_then(|(name, version)| Some((PackageName::parse(name).ok()?, version.parse::<Version>().ok()?)));
     read.unzip()
 }
 
@@ -231,6 +231,7 @@ mod tests {
             Source::Git {
                 repository: "https://me@git.example/a/b.git".parse().unwrap(),
                 revision: Some("release/1".into()),
+                commit: None,
                 subdirectory: Some("sub/c".into()),
             }
         );

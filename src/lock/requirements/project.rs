@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::error::{Context, Error, Result};
 use crate::python::PackageName;
 
-use super::specifier::package_name;
+use crate::lock::toml_file;
 
 /// The `[project]` name of pyproject.toml, else its `[tool.poetry]` name, else the `[metadata]` name of setup.cfg.
 ///
@@ -24,7 +24,7 @@ pub(super) fn name(folder: &Path) -> Result<PackageName> {
         None => from_setup_cfg(&folder.join("setup.cfg"))?,
     };
     match declared {
-        Some(name) => package_name(&name).context(|| format!("in `{}`", folder.display())),
+        Some(name) => PackageName::parse(&name).context(|| format!("in `{}`", folder.display())),
         None => Err(Error::new(format!(
             "the name of `{}` cannot be known: neither its pyproject.toml nor its setup.cfg says one",
             folder.display()
@@ -54,8 +54,7 @@ fn from_pyproject(path: &Path) -> Result<Option<String>> {
     let Some(text) = read_if_there(path)? else {
         return Ok(None);
     };
-    let declared: PyProject =
-        toml::from_str(&text).context(|| format!("`{}` is not understood", path.display()))?;
+    let declared: PyProject = toml_file::parse(path, &text)?;
     let tables = [declared.project, declared.tool.poetry];
     Ok(tables.into_iter().flatten().find_map(|table| table.name))
 }
@@ -114,7 +113,7 @@ mod tests {
     #[test]
     fn a_project_without_a_name_is_an_error() {
         assert!(name_of(&[]).unwrap_err().contains("cannot be known"));
-        assert!(name_of(&[("pyproject.toml", "[project\n")]).unwrap_err().contains("is not understood"));
+        assert!(name_of(&[("pyproject.toml", "[project\n")]).unwrap_err().contains("pyproject.toml:1: "));
         assert!(name_of(&[("setup.cfg", "[metadata]\nname = a/b\n")]).unwrap_err().contains("a/b"));
     }
 }

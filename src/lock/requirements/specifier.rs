@@ -8,7 +8,8 @@ use pep508_rs::MarkerTree;
 use crate::error::{Context, Error, Result};
 use crate::python::PackageName;
 
-use super::{Source, marker, project, source};
+use super::{project, source};
+use crate::lock::{Source, marker};
 
 /// A requirement as read, before it is known to be a pin or a constraint.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub(super) fn parse(text: &str, editable: bool, directory: &Path) -> Result<Requ
     let (name, rest) = split_name(text);
     let rest = after_extras(rest.trim_start())?.trim_start();
     if let Some(address) = rest.strip_prefix('@') {
-        return direct(Some(package_name(name)?), address.trim_start(), editable, directory);
+        return direct(Some(PackageName::parse(name)?), address.trim_start(), editable, directory);
     }
     let before_marker = text.split(';').next().unwrap_or_default();
     let compares = !name.is_empty() && rest.starts_with(['=', '<', '>', '!', '~', '(']);
@@ -54,35 +55,15 @@ pub(super) fn parse(text: &str, editable: bool, directory: &Path) -> Result<Requ
         None => (rest, MarkerTree::TRUE),
     };
     Ok(Requirement {
-        name: package_name(name)?,
+        name: PackageName::parse(name)?,
         wanted: wanted(versions.trim())?,
         marker,
         hashes: Vec::new(),
     })
 }
 
-/// Reads the name of a distribution.
-///
-/// Source: <https://packaging.python.org/en/latest/specifications/name-normalization/#name-format>
-///
-/// # Errors
-/// Text that is no name.
-pub(super) fn package_name(text: &str) -> Result<PackageName> {
-    let at_ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    if at_ends(bytes.first()) && at_ends(bytes.last()) && bytes.iter().all(is_name_byte) {
-        Ok(PackageName::new(text))
-    } else {
-        Err(Error::new(format!("`{text}` is not the name of a distribution")))
-    }
-}
-
-fn is_name_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.".contains(byte)
-}
-
 fn split_name(text: &str) -> (&str, &str) {
-    let end = text.bytes().position(|byte| !is_name_byte(&byte)).unwrap_or(text.len());
+    let end = text.bytes().position(|byte| !PackageName::may_contain(&byte)).unwrap_or(text.len());
     text.split_at(end)
 }
 

@@ -2,6 +2,12 @@
 //!
 //! Source: <https://pip.pypa.io/en/stable/reference/requirements-file-format/>
 
+mod lines;
+mod options;
+mod project;
+mod source;
+mod specifier;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -10,21 +16,22 @@ use pep440_rs::{VersionSpecifier, VersionSpecifiers};
 use crate::error::{Error, Result};
 
 use super::hashes::Hashes;
-use super::options::{self, FileOption, RequirementOption};
-use super::specifier::{self, Requirement, Wanted};
+use super::kind::Kind;
 use super::text::{self, quoted};
-use super::{Constraint, Lock, Origin, Pin, Source, lines};
+use super::{Constraint, Lock, Origin, Pin, Source};
+use options::{FileOption, RequirementOption};
+use specifier::{Requirement, Wanted};
 
 /// So many unpinned lines are told one by one.
 const MAX_TOLD: usize = 10;
 
-/// Reads requirements files, in order. Paths of requirements count from `directory`, `${NAME}` is what `variable`
+/// Reads requirements files, in order: each is its path and its text. Paths of requirements count from `directory`, `${NAME}` is what `variable`
 /// says.
 ///
 /// # Errors
 /// A file that cannot be read or is not a lock.
 pub(super) fn read(
-    files: &[PathBuf],
+    files: Vec<(&Path, String)>,
     directory: &Path,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Lock> {
@@ -38,8 +45,8 @@ pub(super) fn read(
         told: HashSet::new(),
         hashes_required_by: None,
     };
-    for file in files {
-        reader.file(file, Role::Lock)?;
+    for (path, text) in files {
+        reader.file(path, Role::Lock, |_| Ok(text))?;
     }
     reader.finish()
 }
@@ -67,7 +74,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &Path, role: Role) -> Result<()> {
+    fn file(&mut self, path: &Path, role: Role, read: impl FnOnce(&Path) -> Result<String>) -> Result<()> {
         let identity = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if let Some(start) = self.open.iter().position(|open| *open == identity) {
             let cycle: Vec<String> =
@@ -78,7 +85,7 @@ impl Reader<'_> {
         if !self.done.insert((identity.clone(), role)) {
             return Ok(());
         }
-        let text = text::read(path)?;
+        let text = read(path)?;
         let entries_before = self.entries();
         self.open.push(identity);
         for line in lines::logical(&text) {
@@ -207,7 +214,7 @@ impl Reader<'_> {
             );
         }
         let beside = origin.file.parent().unwrap_or(Path::new(""));
-        self.file(&beside.join(file), role)
+        self.file(&beside.join(file), role, requirements_text)
     }
 
     /// Says once of each option that it has no effect. Its value is not told: it may hold a password.
@@ -243,6 +250,16 @@ impl Reader<'_> {
             }
         }
         Ok(self.lock)
+    }
+}
+
+/// The text of a file that another one includes.
+fn requirements_text(path: &Path) -> Result<String> {
+    let text = text::read(path)?;
+    match Kind::of(path, &text)? {
+        Kind::Requirements => Ok(text),
+        kind => Err(Error::new(format!("`{}` is {kind}, not a requirements file", path.display()))
+            .with_help("name it with an -r of its own, on the command line")),
     }
 }
 

@@ -1,0 +1,78 @@
+//! Where the environment has something of its own.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::journal::{Journal, installed_since};
+use super::root::{Presence, Root};
+use crate::error::Result;
+use crate::sys::posix::FileType;
+use crate::venv::state::State;
+
+/// Tells of a path whether nothing is at, above or below it but directories, what sitefs made and nobody changed since, and
+/// bytecode of that: it can be made anew.
+///
+/// # Errors
+/// A place that cannot be looked at, a damaged journal.
+pub fn is_free(root: &Path, state: &State) -> Result<impl Fn(&Path) -> Result<bool>> {
+    let root = Root::open(root)?;
+    let journal = Journal::load(state)?.unwrap_or_default();
+    let theirs = installed_since(&root, &journal)?;
+    Ok(move |path: &Path| {
+        let is_ours = |path: &Path| -> Result<bool> {
+            Ok(match (journal.files.get(path), root.look(path)?) {
+                (_, None) => true,
+                (Some(placed), Some(there)) => placed.is(&there) && !theirs.contains(&placed.distribution),
+                (None, Some(_)) => false,
+            })
+        };
+        for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+            if root.directory(above)? == Presence::Hidden && !is_ours(above)? {
+                return Ok(false);
+            }
+        }
+        match root.list(path)? {
+            None => is_ours(path),
+            Some(_) => has_only(path, &root, &journal, &is_ours),
+        }
+    })
+}
+
+/// The module that a file of `__pycache__` was compiled from.
+///
+/// Source: PEP 3147, `MODULE.TAG.pyc`, and PEP 488, `MODULE.TAG.opt-N.pyc`.
+pub(super) fn module_of(bytecode: &OsStr) -> Option<&OsStr> {
+    let (module, rest) = bytecode.to_str()?.split_once('.')?;
+    rest.ends_with(".pyc").then_some(OsStr::new(module))
+}
+
+fn source_of(bytecode: &Path) -> Option<PathBuf> {
+    let mut source = bytecode.parent()?.parent()?.join(module_of(bytecode.file_name()?)?);
+    source.as_mut_os_string().push(".py");
+    Some(source)
+}
+
+fn has_only(
+    directory: &Path,
+    root: &Root,
+    journal: &Journal,
+    is_ours: &dyn Fn(&Path) -> Result<bool>,
+) -> Result<bool> {
+    let is_bytecode = directory.file_name() == Some(OsStr::new("__pycache__"));
+    if !journal.directories.contains(directory) && !is_bytecode {
+        return Ok(false);
+    }
+    for entry in root.list(directory)?.unwrap_or_default() {
+        let path = directory.join(&entry.name);
+        let source = source_of(&path).filter(|source| is_bytecode && journal.files.contains_key(source));
+        let is_fine = match (entry.file_type, source) {
+            (FileType::Directory, _) => has_only(&path, root, journal, is_ours)?,
+            (_, Some(source)) => is_ours(&source)?,
+            (_, None) => is_ours(&path)?,
+        };
+        if !is_fine {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,160 @@
+//! pylock.toml, as uv and pip write it, and as the standard allows it.
+
+use crate::common::{Outcome, clean_command};
+use crate::project::Project;
+use crate::{are_the_same, newest_only, two_pythons, wheel};
+
+fn project(python: &std::path::Path) -> Project {
+    let newest = newest_only();
+    Project::new(python)
+        .with_wheels([
+            wheel("alpha", "1.0", &["beta", "never; sys_platform == 'win32'"]),
+            wheel("beta", "1.0", &[]),
+            wheel("beta", "2.0", &[]),
+            wheel("never", "1.0", &[]),
+            wheel("extra-a", "1.0", &[]),
+            wheel("lint", "1.0", &[]),
+        ])
+        .package(
+            ".",
+            "app",
+            &format!(
+                "version = \"1.0\"\nrequires-python = \">=3.10\"\ndependencies = [\"alpha\", \"beta<2; {}\", \
+                 \"beta>=2; {newest}\"]\n[project.optional-dependencies]\na = [\"extra-a\"]\n\
+                 [dependency-groups]\ndev = [\"lint\"]\n",
+                newest.replace(">=", "<"),
+            ),
+        )
+}
+
+#[test]
+fn what_uv_export_and_uv_pip_compile_write_gives_what_uv_installs() {
+    if !crate::common::fuse() {
+        return;
+    }
+    for (python, beta) in two_pythons().iter().zip(["beta-1.0", "beta-2.0"]) {
+        let project = project(python);
+        project.uv(&["lock"]).succeeds();
+        let rows = [
+            ("pylock.toml", &[][..], format!("app-1.0-editable alpha-1.0 {beta} lint-1.0")),
+            (
+                "pylock.a.toml",
+                &["--extra", "a", "--no-dev"],
+                format!("app-1.0-editable alpha-1.0 {beta} extra-a-1.0"),
+            ),
+            ("pylock.plain.toml", &["--no-editable", "--no-dev"], format!("app-1.0 alpha-1.0 {beta}")),
+            ("pylock.dev.toml", &["--only-dev"], "lint-1.0".to_owned()),
+        ];
+        for (lock, options, expected) in &rows {
+            let export = ["export", "--quiet", "--format", "pylock.toml", "-o", lock];
+            project.uv(&[&export[..], options].concat()).succeeds();
+            are_the_same(&project, lock, &[("", expected)], |options| project.pip_sync(lock, options));
+        }
+        let compile = [
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "pyproject.toml",
+            "--format",
+            "pylock.toml",
+            "-o",
+            "pylock.compiled.toml",
+        ];
+        project.uv(&compile).succeeds();
+        let expected = format!("alpha-1.0 {beta}");
+        are_the_same(&project, "pylock.compiled.toml", &[("", &expected)], |options| {
+            project.pip_sync("pylock.compiled.toml", options)
+        });
+        fs_err::copy(project.folder.join("pylock.compiled.toml"), project.folder.join("by-content")).unwrap();
+        project.mount("by-content", &[]).unwrap();
+    }
+}
+
+#[test]
+fn what_pip_lock_writes_gives_what_uv_installs() {
+    if !crate::common::fuse() {
+        return;
+    }
+    let [_, python] = two_pythons();
+    let project = project(&python);
+    let pip = project.test.root().join("pip");
+    project.test.uv().venv(&pip, &python);
+    let mut install = project.test.uv().command(["pip", "install", "--quiet", "pip==25.3", "--python"]);
+    crate::common::Uv::use_the_network(&mut install);
+    install.arg(pip.join("bin/python")).env("UV_CACHE_DIR", project.test.root().join("cache-of-pip"));
+    Outcome::of(&mut install).succeeds();
+    let mut lock = clean_command(pip.join("bin/python"), &project.test.home());
+    lock.args([
+        "-m",
+        "pip",
+        "lock",
+        "--quiet",
+        "--no-index",
+        "--find-links",
+        "../wheels",
+        "alpha",
+        "extra-a",
+    ]);
+    Outcome::of(lock.args(["-o", "pylock.toml"]).current_dir(&project.folder)).succeeds();
+    are_the_same(&project, "pylock.toml", &[("", "alpha-1.0 beta-2.0 extra-a-1.0")], |options| {
+        project.pip_sync("pylock.toml", options)
+    });
+}
+
+/// Neither uv nor pip writes these yet; uv reads them.
+#[test]
+fn extras_and_groups_give_what_uv_installs() {
+    if !crate::common::fuse() {
+        return;
+    }
+    let [oldest, _] = two_pythons();
+    let project = project(&oldest);
+    let package = |name: &str, version: &str, marker: &str| {
+        let file = format!("{}-{version}-py3-none-any.whl", name.replace('-', "_"));
+        let bytes = fs_err::read(project.test.root().join("wheels").join(&file)).unwrap();
+        let digest = data_encoding::HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+        format!(
+            "[[packages]]\nname = \"{name}\"\nversion = \"{version}\"\nmarker = \"{marker}\"\n\
+             wheels = [{{ path = \"../wheels/{file}\", hashes = {{ sha256 = \"{digest}\" }} }}]\n"
+        )
+    };
+    let packages = [
+        package("alpha", "1.0", "python_version >= '3'"),
+        package("beta", "1.0", "'Old_One' not in extras and 'old' not in dependency_groups"),
+        package("beta", "2.0", "'Old_One' in extras or 'old' in dependency_groups"),
+        package("extra-a", "1.0", "'a' in extras and 'dev' in dependency_groups and sys_platform != 'win32'"),
+        package("lint", "1.0", "'dev' in dependency_groups or 'all' in dependency_groups"),
+    ];
+    let project = project.file(
+        "pylock.toml",
+        &format!(
+            "lock-version = \"1.0\"\ncreated-by = \"a test\"\nrequires-python = \">=3.10\"\n\
+             environments = [\"sys_platform == 'linux'\", \"sys_platform == 'darwin'\"]\n\
+             extras = [\"a\", \"old-one\"]\ndependency-groups = [\"dev\", \"old\", \"all\"]\ndefault-groups = [\"dev\"]\n\n{}",
+            packages.join("\n")
+        ),
+    );
+    are_the_same(
+        &project,
+        "pylock.toml",
+        &[
+            ("", "alpha-1.0 beta-1.0 lint-1.0"),
+            ("--extra a", "alpha-1.0 beta-1.0 extra-a-1.0 lint-1.0"),
+            ("--extra old_one", "alpha-1.0 beta-2.0 lint-1.0"),
+            ("--all-extras", "alpha-1.0 beta-2.0 extra-a-1.0 lint-1.0"),
+        ],
+        |options| project.pip_sync("pylock.toml", options),
+    );
+    // uv takes the default groups, and has no option for others.
+    for (options, expected) in [
+        (&["--no-group", "dev"][..], "alpha-1.0 beta-1.0"),
+        (&["--no-default-groups"], "alpha-1.0 beta-1.0"),
+        (&["--all-groups"], "alpha-1.0 beta-2.0 lint-1.0"),
+        (&["--group", "old"], "alpha-1.0 beta-2.0 lint-1.0"),
+        (&["--group", "ALL", "--no-group", "dev", "--extra", "a"], "alpha-1.0 beta-1.0 lint-1.0"),
+    ] {
+        let mounted = project.mount("pylock.toml", options).unwrap();
+        assert_eq!(crate::names(&mounted), expected.split(' ').map(str::to_owned).collect(), "{options:?}");
+    }
+}
