@@ -17,7 +17,7 @@ use sitefs::lock::{Origin, Pin, Selection, Source};
 use sitefs::python::PackageName;
 use sitefs::venv::interpreter::Interpreter;
 use url::Url;
-use uv::{Server, Uv};
+use uv::{Server, Uv, run};
 
 const SIX: &str = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
 
@@ -100,6 +100,9 @@ fn finds_what_uv_installed(version: &str) {
         editable.display(),
         repository.display(),
     ));
+    // When uv has just built an sdist, it writes a file more than when it has it in its cache.
+    run(Command::new("python3").args(["-m", "venv", "--clear", "--without-pip"]).arg(uv.venv()));
+    uv.run(&["pip", "install", "-r", "requirements.txt"]);
     let pins = [
         hashed("six==1.17.0", SIX),
         index("Zope_Interface==7.2.0"),
@@ -122,7 +125,7 @@ fn finds_what_uv_installed(version: &str) {
         assert_eq!(installed("METADATA"), Some(wheel), "{}", pin.name);
         assert_eq!(archive.direct_url, installed("direct_url.json"), "{}", pin.name);
         assert_eq!(
-            cache_info(archive.generated.first().map(|(_, contents)| contents.as_slice())),
+            cache_info(generated(&archive, "uv_cache.json")),
             cache_info(installed("uv_cache.json").as_deref().map(str::as_bytes)),
             "{}",
             pin.name
@@ -130,6 +133,11 @@ fn finds_what_uv_installed(version: &str) {
         assert!(archive.top_level.iter().any(|entry| entry.file_type == FileType::RegularFile
             || entry.file_type == FileType::Directory && entry.name != *archive.dist_info));
     }
+}
+
+fn generated<'a>(archive: &'a Archive, name: &str) -> Option<&'a [u8]> {
+    let file = archive.generated.iter().find(|(file, _)| file == name);
+    file.map(|(_, contents)| contents.as_slice())
 }
 
 /// uv 0.5 has no `env` and no `directories`.

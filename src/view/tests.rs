@@ -65,7 +65,7 @@ impl Scene {
             headers: "include/site/python3.11".into(),
         };
         let layout = Layout { root: path("venv"), scheme, python_version: (3, 11) };
-        let upper = File::open(layout.site_packages()).unwrap();
+        let upper = fs_err::File::open(layout.site_packages()).unwrap().into_file();
         let journal =
             File::options().create(true).read(true).append(true).open(path("venv/whiteouts")).unwrap();
         let distribution = Distribution::new(archive, Vec::new(), &layout, self.entries);

@@ -130,7 +130,7 @@ fn clones_share_the_blocks_of_the_cache_until_they_are_changed() {
 /// ext4 has no clones, and keeps holes only if they are not written.
 #[test]
 fn copies_keep_the_holes_of_sparse_files() {
-    let Some(disk) = Disk::ext4(96) else { return };
+    let Some(disk) = Disk::ext4(384) else { return };
     let test = Sandbox::below(&disk.path()).with_wheels([greet("1.0")]);
     let package = test.archive(&greet("1.0")).join("greet");
     let pieces: [(&str, &[usize]); 4] =

@@ -57,7 +57,7 @@ fn survives_kills(test: &Sandbox, mode: &str, kills: u32) -> usize {
         ends_well(test, mode, kill, &before, &expected);
 
         mount(test, mode).succeeds();
-        // Folded, bytecode goes to the cache; mounted, it is written in the environment and stays.
+        // Folded, bytecode goes to the cache; mounted, none is written.
         if FILE_MODES.contains(&mode) {
             compile(test);
         }

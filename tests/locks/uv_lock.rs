@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::common::Outcome;
 use crate::project::Project;
 use crate::{are_the_same, newest_only, two_pythons, wheel};
 
@@ -122,6 +123,28 @@ fn a_workspace_gives_what_uv_installs(python: &Path, beta: &str, gamma: &str) {
         ],
         |options| project.sync(options),
     );
+}
+
+#[test]
+fn uv_would_change_nothing_in_what_is_mounted() {
+    if !crate::common::fuse() {
+        return;
+    }
+    let [oldest, _] = two_pythons();
+    let project = workspace(&oldest);
+    for options in [&[][..], &["--all-packages", "--all-extras", "--no-dev"], &["--only-group", "docs"]] {
+        project.sync(options).unwrap();
+        project.test.seal_cache();
+        project.mount_with(&[&["-r", "uv.lock"], options].concat()).succeeds();
+        // uv writes into any cache that it opens.
+        let copy = project.test.root().join("copied-cache");
+        let _ = fs_err::remove_dir_all(&copy);
+        project.test.run("cp", &["-a", "cache", "copied-cache"]).succeeds();
+        let mut check = project.uv_command(["sync", "--locked", "--check"]);
+        check.args(options).env("UV_PROJECT_ENVIRONMENT", &project.test.venv).env("UV_CACHE_DIR", copy);
+        Outcome::of(&mut check).succeeds().says("Would make no changes");
+        project.test.unmount().succeeds();
+    }
 }
 
 /// Extras and groups that exclude each other, one of them in a member, and a dependency of all that is forked by them.
