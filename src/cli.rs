@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::lock::Selection;
 use crate::place::LinkMode;
 use crate::python::PackageName;
+use crate::view::{EntriesChoice, EntriesWord};
 
 /// Complete a Python virtual environment at once, and copy nothing.
 ///
@@ -90,6 +91,11 @@ pub struct MountOptions {
     /// How the environment is made; auto is fuse, else symlink, else copy [default: SITEFS_LINK_MODE, then auto]
     #[arg(long, value_name = "MODE", value_enum)]
     pub link_mode: Option<LinkModeChoice>,
+    /// How a mount shows files of CACHE: symlink (links), file (regular files, so that nothing reaches CACHE, copied when they
+    /// are first written to), mixed (Python's sources and other text as files, all else as links). Repeat it for single
+    /// distributions: starlette=file [default: SITEFS_ENTRIES, then as last mounted, then symlink]
+    #[arg(long, value_name = "[NAME=]KIND")]
+    pub entries: Vec<EntriesWord>,
     /// With link mode symlink: one link for a whole directory where that is safe for programs. Tools that uninstall or install
     /// anew, and Python's bytecode, reach through it into CACHE
     #[arg(long)]
@@ -216,7 +222,7 @@ impl MountOptions {
     /// The link mode asked for, by option or by the environment; an empty variable counts as none.
     ///
     /// # Errors
-    /// The variable names no link mode; `--fold` is given with another than symlink.
+    /// The variable names no link mode; `--fold` is given with another than symlink, `--entries` with another than fuse.
     pub fn link_mode(&self) -> Result<LinkModeChoice> {
         let variable = std::env::var("SITEFS_LINK_MODE").unwrap_or_default();
         let choice = match self.link_mode {
@@ -228,12 +234,32 @@ impl MountOptions {
             })?,
         };
         if self.fold && choice != LinkModeChoice::Symlink {
-            let name =
-                choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-            return Err(Error::new(format!("--fold makes links, and the link mode is {name}"))
+            return Err(Error::new(format!("--fold makes links, and the link mode is {}", choice.name()))
                 .with_help("give --link-mode symlink with it, or leave it out"));
         }
+        if !self.entries.is_empty() && choice.one().is_some_and(|mode| mode != LinkMode::Fuse) {
+            return Err(Error::new(format!(
+                "--entries is about mounts, and the link mode is {}",
+                choice.name()
+            ))
+            .with_help("leave one of them out"));
+        }
         Ok(choice)
+    }
+
+    /// The entries asked for, by option or by the environment; none where nobody asked.
+    ///
+    /// # Errors
+    /// The variable has a word that is no kind of entries.
+    pub fn entries(&self) -> Result<Option<EntriesChoice>> {
+        if !self.entries.is_empty() {
+            return Ok(Some(EntriesChoice::of_words(self.entries.iter().cloned())));
+        }
+        let variable = std::env::var("SITEFS_ENTRIES").unwrap_or_default();
+        let words = variable.split([' ', ',']).filter(|word| !word.is_empty());
+        let words = words.map(str::parse::<EntriesWord>).collect::<Result<Vec<_>>>();
+        let words = words.context(|| "SITEFS_ENTRIES cannot be used".to_owned())?;
+        Ok(Some(words).filter(|words| !words.is_empty()).map(EntriesChoice::of_words))
     }
 }
 
@@ -255,6 +281,10 @@ pub enum LinkModeChoice {
 }
 
 impl LinkModeChoice {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// The link mode that was asked for by name.
     pub fn one(self) -> Option<LinkMode> {
         match self {

@@ -8,12 +8,14 @@ use crate::error::{Context, Error, Result};
 use crate::lock::{self, Selection};
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, State};
+use crate::view::EntriesChoice;
 
-/// The lock files, what is wanted of them, and the cache.
+/// The lock files, what is wanted of them, the cache, and how a mount shows its files.
 pub(super) struct Inputs {
     pub(super) requirements: Vec<PathBuf>,
     pub(super) selection: Selection,
     pub(super) cache: PathBuf,
+    pub(super) entries: EntriesChoice,
 }
 
 impl Inputs {
@@ -35,6 +37,8 @@ impl Inputs {
         {
             selection = last.selection.clone();
         }
+        let as_before = || last.as_ref().map(|last| last.entries.clone());
+        let entries = options.entries()?.or_else(as_before).unwrap_or_default();
         let cache = cache
             .map(Path::to_path_buf)
             .or_else(|| variable("SITEFS_CACHE"))
@@ -45,7 +49,7 @@ impl Inputs {
                 Error::new("no cache is known: neither SITEFS_CACHE, UV_CACHE_DIR nor HOME is set")
                     .with_help("give it: CACHE after VENV, or --cache to run")
             })?;
-        Ok(Self { requirements, selection, cache })
+        Ok(Self { requirements, selection, cache, entries })
     }
 }
 

@@ -108,12 +108,11 @@ fn tell(record: &MountRecord, layout: &Layout, command: &MountCommand, started: 
     }
     let count = record.distributions.len();
     command.options.verbosity.say(format!(
-        "mounted {count} distribution{} on {} in {:.1} ms ({}{}, from {})",
+        "mounted {count} distribution{} on {} in {:.1} ms ({}, from {})",
         if count == 1 { "" } else { "s" },
         layout.root.display(),
         started.elapsed().as_secs_f64() * 1000.0,
-        record.link_mode,
-        if record.folded { ", folded" } else { "" },
+        record.how(),
         record.cache.display(),
     ));
 }

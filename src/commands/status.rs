@@ -13,6 +13,7 @@ use crate::shell::quote;
 use crate::sys::mounts;
 use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State};
+use crate::view::EntriesChoice;
 
 pub(super) fn status(options: &StatusOptions) -> Result<()> {
     match &options.venv {
@@ -74,6 +75,10 @@ struct Details {
     site_packages: PathBuf,
     link_mode: LinkMode,
     folded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<EntriesChoice>,
+    #[serde(skip)]
+    how: String,
     cache: PathBuf,
     requirements: Vec<PathBuf>,
     /// What was wanted of them, as options.
@@ -92,6 +97,8 @@ impl Status {
             site_packages: record.site_packages.clone(),
             link_mode: record.link_mode,
             folded: record.folded,
+            entries: (record.link_mode == LinkMode::Fuse).then(|| record.entries.clone()),
+            how: record.how(),
             cache: record.cache.clone(),
             requirements: record.requirements.clone(),
             options: record.selection.arguments(),
@@ -169,12 +176,11 @@ impl Status {
             _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };
         format!(
-            "{venv}: {condition} ({}{})
+            "{venv}: {condition} ({})
   distributions  {}, from {}{options}
   cache          {}
   {life}",
-            mount.link_mode,
-            if mount.folded { ", folded" } else { "" },
+            mount.how,
             mount.distributions,
             requirements.join(", "),
             mount.cache.display(),

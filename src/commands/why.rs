@@ -10,6 +10,7 @@ use crate::sys::answer::ask;
 use crate::sys::mounts;
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, State};
+use crate::view::archived;
 
 /// What sitefs adds to a dist-info directory.
 const ADDED: [&str; 5] = ["INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json"];
@@ -80,9 +81,10 @@ fn explain_directory(entry: &Path, record: &MountRecord) -> Vec<String> {
         .collect()
 }
 
-/// `owner` is known where the leaf is a file that sitefs made; in a mount the link's target tells.
+/// `owner` is known where the leaf is a file that sitefs made; in a mount the link's target tells, or
+/// the view itself.
 fn explain_leaf(entry: &Path, path: &Path, owner: Option<PackageName>, record: &MountRecord) -> Vec<String> {
-    let target = fs_err::read_link(path).ok();
+    let target = fs_err::read_link(path).ok().or_else(|| archived(path));
     let owner = owner.filter(|_| !ADDED.iter().any(|name| entry.ends_with(name)));
     let (winners, hidden): (Vec<_>, Vec<_>) = sources(entry, record).partition(|(distribution, file)| {
         target.as_ref() == Some(file) || owner.as_ref() == Some(&distribution.name)

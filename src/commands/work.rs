@@ -16,12 +16,13 @@ use crate::outside;
 use crate::parallel::parallel;
 use crate::place::{self, Applied, Difficulty, LinkMode, Placement};
 use crate::progress::Progress;
+use crate::python::PackageName;
 use crate::shell::quote;
 use crate::sys::mounts;
 use crate::sys::posix::{OwnedFd, canonicalize, is_root, open_directory};
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Interpreter, Layout, Venv};
-use crate::view::{Clash, Distribution, Entries, View, Whiteouts, clashes, installed};
+use crate::view::{Clash, Distribution, EntriesChoice, View, Whiteouts, clashes, installed};
 
 /// An environment, and what it shall hold. Whatever fails, it is for the caller to undo.
 pub(super) struct Work<'a> {
@@ -75,6 +76,7 @@ impl<'a> Work<'a> {
         self.leave_out_what_was_removed()?;
         let distributions = self.all_distributions(mode)?;
         self.tell_clashes(&distributions)?;
+        self.tell_of_entries(mode, &distributions);
         Ok(distributions)
     }
 
@@ -82,7 +84,8 @@ impl<'a> Work<'a> {
     pub(super) fn all_distributions(&self, mode: LinkMode) -> Result<Vec<Distribution>> {
         let distribution = |archive: &Archive| {
             let placements = outside::plan(archive, &self.layout, mode)?;
-            Ok(Distribution::new(archive.clone(), placements, &self.layout, Entries::Symlink))
+            let entries = self.inputs.entries.of(&archive.name);
+            Ok(Distribution::new(archive.clone(), placements, &self.layout, entries))
         };
         parallel(&self.archives, distribution).into_iter().collect()
     }
@@ -126,6 +129,11 @@ impl<'a> Work<'a> {
             place,
             allow_other: self.allow_other(),
         })
+    }
+
+    /// How a mount shows the cache's files.
+    pub(super) fn entries(&self) -> &EntriesChoice {
+        &self.inputs.entries
     }
 
     /// Whether all users may see a mount.
@@ -206,6 +214,7 @@ impl<'a> Work<'a> {
             sitefs: env!("CARGO_PKG_VERSION").to_owned(),
             link_mode,
             folded: false,
+            entries: self.inputs.entries.clone(),
             is_for_run: self.is_for_run,
             pid: 0,
             since: 0,
@@ -234,6 +243,20 @@ impl<'a> Work<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Says what was asked for and does not come about.
+    fn tell_of_entries(&self, mode: LinkMode, distributions: &[Distribution]) {
+        let verbosity = self.options.verbosity;
+        let entries = &self.inputs.entries;
+        if mode == LinkMode::Symlink && self.options.link_mode.is_none() && !entries.is_default() {
+            verbosity
+                .note(format!("entries {entries} are for a mount; --link-mode copy makes regular files"));
+        }
+        let is_there = |name: &PackageName| distributions.iter().any(|one| one.archive.name == *name);
+        for name in entries.named.keys().filter(|name| mode == LinkMode::Fuse && !is_there(name)) {
+            verbosity.note(format!("--entries names {name}, which is not among the distributions"));
+        }
     }
 
     /// What was uninstalled in this environment stays so.

@@ -15,6 +15,7 @@ use crate::place::LinkMode;
 use crate::python::PackageName;
 use crate::shell::quote;
 use crate::sys::posix::{is_at, no_links};
+use crate::view::EntriesChoice;
 
 /// The directory in an environment that is sitefs's own.
 pub const DIRECTORY: &str = ".sitefs";
@@ -38,6 +39,9 @@ pub struct MountRecord {
     /// Whether symbolic links stand for whole directories.
     #[serde(default)]
     pub folded: bool,
+    /// How a mount shows the cache's files.
+    #[serde(default)]
+    pub entries: EntriesChoice,
     /// Whether it is for `sitefs run`, and ends with the last that uses it.
     #[serde(default)]
     pub is_for_run: bool,
@@ -56,6 +60,16 @@ pub struct MountRecord {
     pub selection: Selection,
     /// What is mounted, lowest layer first.
     pub distributions: Vec<MountedDistribution>,
+}
+
+impl MountRecord {
+    /// How it is made, in a few words.
+    pub fn how(&self) -> String {
+        let folded = if self.folded { ", folded" } else { "" };
+        let is_told = self.link_mode == LinkMode::Fuse && !self.entries.is_default();
+        let entries = if is_told { format!(", entries {}", self.entries) } else { String::new() };
+        format!("{}{folded}{entries}", self.link_mode)
+    }
 }
 
 /// A distribution of a mount.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::entries::Entries;
 use super::generated::layer_prefixes;
 use crate::cache::Archive;
 use crate::error::Result;
@@ -29,16 +30,6 @@ pub struct Distribution {
     /// How its files are shown in a mounted view.
     pub entries: Entries,
     label: String,
-}
-
-/// How the files of a distribution are shown in a mounted view.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Entries {
-    /// As links into its archive.
-    #[default]
-    Symlink,
-    /// As regular files, which are copied up when they are first written to.
-    File,
 }
 
 impl Distribution {

@@ -7,7 +7,6 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, OFlags, statat};
 use rustix::io::Errno;
 
-use super::distribution::Entries;
 use super::layer::LayerId;
 use super::merge::{Merged, merge};
 use super::nodes::{Child, Directory, Identity, NodeId, Nodes, Origin};
@@ -106,10 +105,9 @@ impl View {
             Merged::Leaf(LayerId::UPPER, file_type) => (Origin::Upper, file_type),
             Merged::Leaf(layer, file_type) => {
                 let entries = self.distribution_of(layer).map(|distribution| distribution.entries);
-                let shown = match (entries, file_type) {
-                    (Some(Entries::File), FileType::RegularFile) => FileType::RegularFile,
-                    _ => FileType::Symlink,
-                };
+                let is_file = file_type == FileType::RegularFile
+                    && entries.is_some_and(|entries| entries.is_file(&name));
+                let shown = if is_file { FileType::RegularFile } else { FileType::Symlink };
                 (Origin::Archive(layer), shown)
             }
         };

@@ -1,9 +1,10 @@
-//! Extended attributes. Entries of archives have none.
+//! Extended attributes. Entries of archives have none but one that is not listed, and tells `why` where they come from.
 
-use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, XattrFlags, getxattr, listxattr, removexattr, setxattr};
+use rustix::fs::{FileType, OFlags, XattrFlags, getxattr, listxattr, removexattr, setxattr};
 use rustix::io::Errno;
 
 use super::nodes::{NodeId, Origin};
@@ -15,12 +16,27 @@ use super::{Failure, View};
 /// Source: `XATTR_SIZE_MAX` of <linux/limits.h>
 const LARGEST: usize = 65536;
 
+/// The attribute of regular files whose value is the path of the archive's file.
+const ARCHIVED: &str = "user.sitefs.archived";
+
+/// The archive's file that a mounted view shows as a regular file at this path.
+pub fn archived(path: &Path) -> Option<PathBuf> {
+    let mut value = Vec::with_capacity(LARGEST);
+    getxattr(path, ARCHIVED, rustix::buffer::spare_capacity(&mut value)).ok()?;
+    Some(OsString::from_vec(value).into())
+}
+
 impl View {
     /// The value of an attribute.
     ///
     /// # Errors
     /// `ENODATA`, and what else getxattr(2) says.
     pub fn extended(&self, node: NodeId, name: &OsStr) -> Result<Vec<u8>, Failure> {
+        if name == ARCHIVED
+            && let Some(file) = self.archived(node)
+        {
+            return Ok(file.into_os_string().into_vec());
+        }
         self.read_extended(node, |path| {
             let mut value = Vec::with_capacity(LARGEST);
             getxattr(path, name, rustix::buffer::spare_capacity(&mut value))?;
@@ -82,6 +98,15 @@ impl View {
         self.copy_up(node, None)?;
         let held = self.open(node, OFlags::PATH)?;
         change(path_of(&held)).map_err(|errno| self.failed(errno, node))
+    }
+
+    fn archived(&self, node: NodeId) -> Option<PathBuf> {
+        let nodes = self.nodes.read();
+        let found = nodes.get(node).filter(|found| found.file_type == FileType::RegularFile)?;
+        match &found.origin {
+            Origin::Archive(layer) => Some(self.layer(*layer).ok()?.path(&nodes.path(node)?)),
+            _ => None,
+        }
     }
 
     fn is_in_upper(&self, node: NodeId) -> bool {

@@ -6,6 +6,7 @@ mod clash;
 #[allow(dead_code, reason = "only a view that is served is changed")]
 mod crash;
 mod distribution;
+mod entries;
 mod generated;
 mod merge;
 #[cfg(target_os = "linux")]
@@ -17,7 +18,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 pub use clash::{Clash, clashes};
-pub use distribution::{Distribution, Entries, installed};
+pub use distribution::{Distribution, installed};
+pub use entries::{Entries, EntriesChoice, EntriesWord};
 pub use generated::Generated;
 pub use layer::LayerId;
 use merge::{Merged, merge};
@@ -36,6 +38,11 @@ mod layer {
     /// A layer's place in the order of the view: a higher one hides a lower one.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub struct LayerId(pub u32);
+}
+
+/// The archive's file that a mounted view shows as a regular file at this path: not to be known here.
+pub fn archived(_path: &Path) -> Option<PathBuf> {
+    None
 }
 
 /// Why the view cannot answer.

@@ -91,6 +91,10 @@ fn refuse_if_made_differently(work: &Work, made: &MountRecord, command: &RunComm
             Error::new(format!("{venv} is mounted already, with link mode {}{folded}", made.link_mode));
         return Err(error.with_help(help));
     }
+    if made.link_mode == LinkMode::Fuse && made.entries != *work.entries() {
+        let error = Error::new(format!("{venv} is mounted already, with entries {}", made.entries));
+        return Err(error.with_help(help));
+    }
     if is_what_is_wanted(work, made)? {
         return Ok(());
     }
@@ -179,6 +183,9 @@ impl Run<'_, '_> {
             Some(record) if record.link_mode != self.mode => {
                 Err(Difficulty::Unsupported(error(format!("link mode {}", record.link_mode))))
             }
+            Some(record) if record.link_mode == LinkMode::Fuse && record.entries != *self.work.entries() => {
+                Err(error(format!("entries {}", record.entries)).into())
+            }
             Some(record) if is_wanted(&record)? => Ok(()),
             _ => Err(error("other distributions".to_owned()).into()),
         }
@@ -256,7 +263,7 @@ impl Run<'_, '_> {
             "mounted {} distribution{} {place} ({}, from {})",
             record.distributions.len(),
             if record.distributions.len() == 1 { "" } else { "s" },
-            record.link_mode,
+            record.how(),
             record.cache.display()
         ));
     }
