@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::{
     GREET, Outcome, Running, STAY, Sandbox, WheelBuilder, kill, mounts_below, processes_in, run_arguments,
@@ -428,6 +429,23 @@ fn a_dead_mount_is_mended() {
         run_with(&test, way, &["greet"]).succeeds().prints("hello");
         test.nothing_left(&before);
     }
+}
+
+#[test]
+fn a_server_that_is_killed_while_it_is_asked_leaves_a_dead_mount_like_any_other() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    test.mount().succeeds();
+    let served = test.server();
+    kill("STOP", served);
+    let mut running = Running::start(&test, &[], &["greet"]);
+    wait_until("a process of its own asks", || sitefs_below(&test).len() == 3);
+    // Time to ask in. Were it killed before that, the answer would be the same.
+    std::thread::sleep(Duration::from_millis(50));
+    kill("KILL", served);
+    running.says("hello");
+    assert_eq!(running.ends(), Some(0));
+    test.nothing_left(&before);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::log;
 use super::mount::{mount, unmount};
 use crate::error::{Context, Error, Result};
 use crate::place;
-use crate::sys::answer::{Life, life_of};
+use crate::sys::answer::{Life, is_dead, life_of};
 use crate::sys::fork::{Fork, close_all_but, fork, silence};
 use crate::sys::identity;
 use crate::sys::mounts::{self, Source};
@@ -299,10 +299,6 @@ pub fn clean_up_after_run(point: Option<&Path>, root: &Path, state: &State) -> R
         unmount(point, true).map_err(|(_, error)| error)?;
     }
     place::undo(root, state)
-}
-
-fn is_dead(point: &Path) -> bool {
-    rustix::fs::statfs(point).is_err_and(|errno| errno == Errno::NOTCONN)
 }
 
 /// The child's side of the fork. Gives its exit code.

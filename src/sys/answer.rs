@@ -34,12 +34,16 @@ pub enum Life {
 /// # Errors
 /// No process can be started to ask.
 pub fn life_of(point: &Path) -> Result<Life> {
-    let is_dead = || rustix::fs::statfs(point).is_err_and(|errno| errno == Errno::NOTCONN);
-    Ok(match ask(|| Ok(is_dead().to_string()))?.as_deref() {
+    Ok(match ask(|| Ok(is_dead(point).to_string()))?.as_deref() {
         None => Life::Hangs,
         Some("true") => Life::Dead,
         Some(_) => Life::Answers,
     })
+}
+
+/// Whether what is mounted there has no server any more, or loses it while it is asked. Hangs where the server does.
+pub fn is_dead(point: &Path) -> bool {
+    rustix::fs::statfs(point).is_err_and(|errno| matches!(errno, Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 /// What `question` finds out, in a process of its own; nothing if it takes too long. This process must have one thread.

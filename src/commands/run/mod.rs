@@ -46,8 +46,12 @@ fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<(Pid, O
     let mut work = Work::plan(venv, command.cache.as_deref(), &command.options, true)?;
     let program = Program::new(&work.layout, &command.command, signals);
     if let Some(record) = made_by_mount(&work)? {
-        refuse_if_made_differently(&work, &record, command)?;
-        return Ok((program.start()?, None));
+        let checked = refuse_if_made_differently(&work, &record, command);
+        // A server that ended while it was looked at leaves a dead mount, which is to be mended like any other.
+        if checked.is_ok() || made_by_mount(&work)?.is_some() {
+            checked?;
+            return Ok((program.start()?, None));
+        }
     }
     let result = work.in_turn(|work, mode| Run { work, mode, program: &program, command }.start());
     if let (Err(_), Some(right)) = (&result, work.state.try_lock()?)
