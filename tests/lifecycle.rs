@@ -90,6 +90,27 @@ fn mounts_at_the_same_moment_give_one_mount() {
 }
 
 #[test]
+fn unmounts_at_the_same_moment_are_one_unmount() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    for mode in ["fuse", "symlink"] {
+        test.mount_with(&["--link-mode", mode]).succeeds();
+        let start = || {
+            let mut command = test.sitefs_command([OsStr::new("unmount"), test.venv.as_os_str()]);
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let racers: Vec<Child> = (0..4).map(|_| start()).collect();
+        let outcomes = racers.into_iter().map(|racer| racer.wait_with_output().unwrap());
+        let (unmounted, late): (Vec<_>, Vec<_>) = outcomes.partition(|it| it.status.success());
+        assert!(!unmounted.is_empty(), "none has unmounted");
+        for said in late.into_iter().map(|it| String::from_utf8(it.stderr).unwrap()) {
+            assert!(said.contains("is not mounted"), "{said}");
+        }
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
 fn unmount_of_what_is_not_mounted_says_so() {
     let Some(test) = sandbox() else { return };
     let before = test.environment();

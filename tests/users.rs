@@ -5,7 +5,7 @@ mod common;
 
 use std::ffi::OsStr;
 
-use common::{Outcome, Sandbox, WheelBuilder, as_nobody, fuse_for_nobody};
+use common::{Outcome, Sandbox, WheelBuilder, as_nobody, fuse_for_nobody, run_arguments};
 
 fn greet() -> WheelBuilder {
     WheelBuilder::new("greet", "1.0")
@@ -55,6 +55,8 @@ fn what_root_mounts_another_user_can_use() {
     mount.args([OsStr::new("mount"), OsStr::new("-r"), theirs.requirements.as_os_str()]);
     Outcome::of(mount.args([&theirs.venv, &theirs.cache])).succeeds();
     theirs.python(GREET).succeeds().prints("hello");
+    theirs.sitefs(run_arguments(&theirs, &[], &["greet"])).succeeds().prints("hello");
+    theirs.unmount().fails().says("was mounted by another user, number 0").says("as root");
     let mut unmount = theirs.command(env!("CARGO_BIN_EXE_sitefs"));
     Outcome::of(unmount.arg("unmount").arg(&theirs.venv)).succeeds();
 }

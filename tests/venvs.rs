@@ -136,6 +136,8 @@ fn an_environment_that_is_not_there_is_an_error_without_python() {
     fs_err::remove_dir_all(&test.venv).unwrap();
     test.mount().fails().says("--python");
     assert!(!test.venv.exists());
+    std::os::unix::fs::symlink("nowhere", &test.venv).unwrap();
+    test.mount().fails().says("is a link to something that is not there");
 }
 
 #[test]

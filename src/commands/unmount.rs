@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::fuse;
 use crate::place;
 use crate::shell::quote;
+use crate::sys::holders;
+use crate::sys::mounts::{self, Mount};
 use crate::sys::posix::{Errno, is_root, user};
-use crate::sys::{holders, mounts};
 use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State, StateLock};
 
@@ -137,7 +138,18 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
                 std::thread::sleep(Duration::from_millis(10));
             }
             Err((Errno::BUSY, _)) => return Err(busy(point, root, state)),
-            other => return other.map_err(|(_, error)| error),
+            Err((errno, error)) => {
+                return match mounts::at(point)?.filter(Mount::is_ours) {
+                    // Another unmount was quicker.
+                    None => Ok(()),
+                    Some(Mount { user: Some(other), .. }) if errno == Errno::PERM && other != user() => {
+                        let error = format!("{} was mounted by another user, number {other}", root.display());
+                        Err(Error::new(error).with_help("unmount it as that user, or as root"))
+                    }
+                    Some(_) => Err(error),
+                };
+            }
+            Ok(()) => return Ok(()),
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct Venv {
 /// Nothing is there, or this user may not look.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
     crate::sys::posix::canonicalize(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if fs_err::symlink_metadata(path).is_ok() => {
+            Error::new(format!("{} is a link to something that is not there", path.display()))
+        }
         io::ErrorKind::NotFound => Error::new(format!("there is no {}", path.display())),
         _ => error.into(),
     })

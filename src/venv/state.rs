@@ -260,6 +260,18 @@ impl State {
         Ok(no_links(options.create(true).read(true).append(true)).open(path)?.into_file())
     }
 
+    /// The same as it is now, open for reading alone; nothing where nothing was ever mounted.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_whiteouts(&self) -> Result<Option<File>> {
+        match no_links(OpenOptions::new().read(true)).open(self.directory.join(WHITEOUTS)) {
+            Ok(file) => Ok(Some(file.into_file())),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The path of the server's log.
     pub fn log(&self) -> PathBuf {
         self.directory.join("server.log")

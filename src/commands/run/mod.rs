@@ -23,7 +23,7 @@ use crate::sys::mounts::{self, Source};
 use crate::sys::signals::Signals;
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, StateLock};
-use crate::view::{Distribution, installed};
+use crate::view::{Distribution, Whiteouts, installed};
 
 /// Signals are held from the start: one that comes while it mounts goes to the command, and none ends this process
 /// before it has cleaned up.
@@ -113,7 +113,8 @@ fn is_what_is_wanted(work: &Work, made: &MountRecord) -> Result<bool> {
     let is_private = |one: &MountedDistribution| {
         seen.contains(&one.name) && !made.iter().any(|other| other.name == one.name)
     };
-    let whiteouts = work.whiteouts()?;
+    // What was mounted by another user is used, too, and not written.
+    let whiteouts = work.state.read_whiteouts()?.map(Whiteouts::open).transpose()?.unwrap_or_default();
     let is_removed = |one: &MountedDistribution| {
         is_uninstalled(&whiteouts, &format!("{}=={}", one.name, one.version), &one.dist_info)
     };
