@@ -11,6 +11,9 @@ UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 
 # With --target, build scripts and procedural macros stay dynamic: the compiler has to load them.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# Where cargo builds, whatever a person's own configuration says; what is fetched stays in target/.
+export CARGO_TARGET_DIR ?= target
+
 STATIC = RUSTFLAGS='-C target-feature=+crt-static'
 STATIC_OPTIONS = --locked --target $(HOST) --target-dir target/static
 
@@ -71,11 +74,11 @@ test-long: tools fuse disks ## the tests that take minutes: link modes of the la
 
 .PHONY: demo
 demo: build tools fuse ## mount a real environment out of a real cache, and use it
-	@examples/demo/demo.sh $(UV) target/release/sitefs target/demo
+	@examples/demo/demo.sh $(UV) $(CARGO_TARGET_DIR)/release/sitefs target/demo
 
 .PHONY: bench
 bench: build tools fuse ## compare mount and unmount with uv's link modes
-	@python3 benches/mount.py --uv $(UV) --sitefs target/release/sitefs --requirements tests/corpora/data.txt
+	@python3 benches/mount.py --uv $(UV) --sitefs $(CARGO_TARGET_DIR)/release/sitefs --requirements tests/corpora/data.txt
 
 .PHONY: clean
 clean: ## remove everything that was built or fetched
@@ -117,16 +120,16 @@ fuse:
 	    echo 'fuse: fusermount3 is missing: mounts will not work for this user (install the package fuse3 as root)'; \
 	fi
 
-# Link modes are tested on disks of their own, which only root can mount; clones need btrfs.
+# Link modes are tested on disks of their own, which only root can mount; clones need btrfs or XFS.
 .PHONY: disks
 disks:
 	@if [ "$$(id -u)" != 0 ]; then \
 	    echo 'disks: only root can mount disks: tests of clones, of full disks and across devices will be skipped'; \
-	elif (command -v mkfs.btrfs && command -v mkfs.ext4 && command -v filefrag) >/dev/null; then :; \
+	elif (command -v mkfs.btrfs && command -v mkfs.xfs && command -v mkfs.ext4 && command -v filefrag) >/dev/null; then :; \
 	elif command -v apt-get >/dev/null; then \
-	    echo 'disks: installing btrfs-progs and e2fsprogs (apt-get), for disks of the tests'; \
-	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends btrfs-progs e2fsprogs; } </dev/null >/dev/null \
+	    echo 'disks: installing btrfs-progs, xfsprogs and e2fsprogs (apt-get), for disks of the tests'; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends btrfs-progs xfsprogs e2fsprogs; } </dev/null >/dev/null \
 	    || echo 'disks: they could not be installed: tests on disks of their own will be skipped'; \
 	else \
-	    echo 'disks: mkfs.btrfs, mkfs.ext4 or filefrag is missing: tests on disks of their own will be skipped (install btrfs-progs and e2fsprogs)'; \
+	    echo 'disks: mkfs.btrfs, mkfs.xfs, mkfs.ext4 or filefrag is missing: tests on disks of their own will be skipped (install btrfs-progs, xfsprogs and e2fsprogs)'; \
 	fi

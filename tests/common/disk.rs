@@ -30,6 +30,11 @@ impl Disk {
         Self::made(&["mkfs.btrfs", "-q"], megabytes)
     }
 
+    /// An XFS of so many megabytes, 300 at least; none, said loudly, where that cannot be.
+    pub fn xfs(megabytes: u64) -> Option<Self> {
+        Self::made(&["mkfs.xfs", "-q"], megabytes)
+    }
+
     /// Its top directory.
     pub fn path(&self) -> PathBuf {
         fs_err::canonicalize(self.folder.path()).unwrap().join("disk")
