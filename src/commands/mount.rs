@@ -44,13 +44,16 @@ pub(super) fn open_or_create(venv: &Path, options: &MountOptions) -> Result<(Ven
 
 fn complete(venv: &Venv, command: &MountCommand, started: Instant) -> Result<()> {
     let mut work = Work::plan(venv, command.cache.as_deref(), &command.options, false)?;
-    let was_mounted = place::exists(&work.state);
+    let is_mounted = |work: &Work| {
+        Ok::<_, Error>(place::exists(&work.state) || mounts::at(&work.layout.site_packages())?.is_some())
+    };
+    let was_mounted = is_mounted(&work)?;
     make_way(&work.layout, &work.state, &command.options)?;
     let result = work.in_turn(|work, mode| make(work, mode, command, started));
-    let result = result.map_err(|error| {
-        let is_undone = was_mounted && !place::exists(&work.state);
-        if is_undone { undone(&work.layout, error) } else { error }
-    });
+    let result = match result {
+        Err(error) if was_mounted && !is_mounted(&work)? => Err(undone(&work.layout, error)),
+        result => result,
+    };
     if let (Err(_), Some(lock)) = (&result, work.state.try_lock()?) {
         work.state.remove_if_unused(&lock)?;
     }
@@ -95,7 +98,7 @@ fn make(work: &mut Work, mode: LinkMode, command: &MountCommand, started: Instan
         }),
         _ => work.link(distributions, mode).map(|record| tell(&record)),
     };
-    if made.is_err() {
+    if made.is_err() && work.has_begun() {
         place::undo(&work.layout.root, &work.state)?;
     }
     made
@@ -152,13 +155,13 @@ pub(super) fn refuse_if_mounted(layout: &Layout, state: &State) -> Result<()> {
 }
 
 fn already_mounted(layout: &Layout, state: &State, point: &Path) -> Error {
-    let record = state.mount_record().filter(|record| record.site_packages == point);
+    let record = state.mount_record().filter(|record| record.site_packages == point && record.pid != 0);
     let by = record.map(|record| format!(" by process {}", record.pid)).unwrap_or_default();
     Error::new(format!("{} is mounted already{by}", layout.root.display()))
         .with_help(format!("sitefs unmount {}", quote(&layout.root)))
 }
 
-/// A mount that failed when it had begun has left nothing, not even what was there before.
+/// A mount that failed when it had begun, or in the place of a mount, has left nothing, not even what was there before.
 fn undone(layout: &Layout, error: Error) -> Error {
     let root = &layout.root;
     let message =

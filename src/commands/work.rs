@@ -1,5 +1,6 @@
 //! What `mount` and `run` do alike: find what the locks ask for, and make the environment complete with it.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub(super) struct Work<'a> {
     inputs: Inputs,
     options: &'a MountOptions,
     is_for_run: bool,
+    has_begun: Cell<bool>,
 }
 
 impl<'a> Work<'a> {
@@ -48,7 +50,8 @@ impl<'a> Work<'a> {
         let state = State::of(venv.root());
         let inputs = Inputs::choose(cache, options, venv, &state)?;
         let archives = resolve(&inputs, &interpreter, &layout, options)?;
-        Ok(Self { layout, state, archives, inputs, options, is_for_run })
+        let has_begun = Cell::new(false);
+        Ok(Self { layout, state, archives, inputs, options, is_for_run, has_begun })
     }
 
     /// Tries the link modes that are allowed, in turn.
@@ -80,12 +83,17 @@ impl<'a> Work<'a> {
         Ok(distributions)
     }
 
+    /// Whether anything was changed in the environment.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.get()
+    }
+
     /// All distributions that the locks ask for.
     pub(super) fn all_distributions(&self, mode: LinkMode) -> Result<Vec<Distribution>> {
+        let (layout, inputs) = (&self.layout, &self.inputs);
         let distribution = |archive: &Archive| {
-            let placements = outside::plan(archive, &self.layout, mode)?;
-            let entries = self.inputs.entries.of(&archive.name);
-            Ok(Distribution::new(archive.clone(), placements, &self.layout, entries))
+            let placements = outside::plan(archive, layout, mode)?;
+            Ok(Distribution::new(archive.clone(), placements, layout, inputs.entries.of(&archive.name)))
         };
         parallel(&self.archives, distribution).into_iter().collect()
     }
@@ -105,7 +113,7 @@ impl<'a> Work<'a> {
                 .iter()
                 .flat_map(|distribution| distribution.placements.iter().cloned())
                 .collect();
-            let kept = self.place(&outside)?;
+            let kept = self.place(&outside, || Ok(()))?;
             for distribution in &mut distributions {
                 distribution.placements.retain(|placement| !kept.contains(&placement.path));
             }
@@ -174,8 +182,7 @@ impl<'a> Work<'a> {
         } else {
             link::plan(&view, mode, &self.layout)?
         });
-        self.state.save_mount_record(&record)?;
-        self.place(&placements)?;
+        self.place(&placements, || self.state.save_mount_record(&record))?;
         record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.state.save_mount_record(&record)?;
         Ok(record)
@@ -302,10 +309,19 @@ impl<'a> Work<'a> {
     }
 
     /// Makes files, and gives the paths where the environment has its own.
-    fn place(&self, placements: &[Placement]) -> Result<HashSet<PathBuf>, Difficulty> {
+    fn place(
+        &self,
+        placements: &[Placement],
+        begin: impl FnOnce() -> Result<()>,
+    ) -> Result<HashSet<PathBuf>, Difficulty> {
         let verbosity = self.options.verbosity;
         let progress = Progress::unless(verbosity.quiet);
-        let Applied { kept, hiding } = place::apply(&self.layout.root, &self.state, placements, &progress)?;
+        let begin = || {
+            self.has_begun.set(true);
+            begin()
+        };
+        let Applied { kept, hiding } =
+            place::apply(&self.layout.root, &self.state, placements, &progress, begin)?;
         for path in &hiding {
             let path = path.display();
             verbosity.note(format!("{path} is the environment's own, and hides the directory of that name"));

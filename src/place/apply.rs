@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::journal::{Journal, Placed, installed_since};
-use super::make::{Difficulty, make_all, remove_staging};
+use super::make::{Difficulty, Numbered, make_all, remove_staging, stage};
 use super::root::{Presence, Root};
 use super::theirs::module_of;
 use super::{Applied, Placement, directories_above};
@@ -16,7 +16,7 @@ use crate::venv::state::State;
 
 /// Makes placements real in an environment, and undoes what was made before and is not among them any more; what is the
 /// same stays untouched. Of two for one path the later wins. What the environment has of its own stays, and hides what
-/// would be there or below.
+/// would be there or below. `begin` is called before the first change, when what takes room is there.
 ///
 /// # Errors
 /// A disk that is full, a place that cannot be written. What was made is in the journal: [`undo`] it, or apply again.
@@ -25,10 +25,10 @@ pub fn apply(
     state: &State,
     placements: &[Placement],
     progress: &Progress,
+    begin: impl FnOnce() -> Result<()>,
 ) -> Result<Applied, Difficulty> {
     let root = Root::open(root)?;
     let before = Journal::load(state)?.unwrap_or_default();
-    remove_staging(state)?;
     let wanted: BTreeMap<&Path, &Placement> =
         placements.iter().map(|placement| (placement.path.as_path(), placement)).collect();
     let wanted: Vec<&Placement> = wanted.into_values().collect();
@@ -36,7 +36,13 @@ pub fn apply(
     for (placement, placed) in wanted.iter().zip(parallel(&wanted, |placement| Placed::of(placement))) {
         planned.insert(placement.path.clone(), placed?);
     }
+    let wanted: Vec<Numbered> = wanted.into_iter().enumerate().collect();
+    let is_new =
+        |(_, placement): &&Numbered| before.files.get(&placement.path) != planned.get(&placement.path);
+    let new: Vec<Numbered> = wanted.iter().filter(is_new).copied().collect();
+    let staged = stage(&root, state, &new, progress)?;
 
+    begin()?;
     let obsolete = before.files.iter().filter(|(path, placed)| planned.get(*path) != Some(placed));
     let obsolete: Vec<PathBuf> = obsolete.map(|(path, _)| path.clone()).collect();
     remove_unchanged(&root, &before, &obsolete)?;
@@ -45,12 +51,12 @@ pub fn apply(
     let is_obsolete = |directory: &&PathBuf| !wanted_directories.contains(directory.as_path());
     remove_directories(&root, before.directories.iter().filter(is_obsolete))?;
 
-    let there = parallel(&wanted, |placement| root.look(&placement.path));
+    let there = parallel(&wanted, |(_, placement)| root.look(&placement.path));
     let mut applied = Applied::default();
     let mut missing = Vec::new();
-    for (placement, there) in wanted.iter().zip(there) {
+    for ((number, placement), there) in wanted.into_iter().zip(there) {
         match there? {
-            None => missing.push(*placement),
+            None => missing.push((number, placement)),
             Some(there) if planned.get(&placement.path).is_some_and(|placed| placed.is(&there)) => {}
             Some(_) => {
                 applied.kept.insert(placement.path.clone());
@@ -63,13 +69,13 @@ pub fn apply(
     let is_hidden = |path: &Path| path.ancestors().any(|above| hiding.contains(above));
     applied.kept.extend(planned.keys().filter(|path| is_hidden(path)).cloned());
     planned.retain(|path, _| !is_hidden(path));
-    missing.retain(|placement| !is_hidden(&placement.path));
+    missing.retain(|(_, placement)| !is_hidden(&placement.path));
     applied.hiding = hiding;
     Journal { files: planned, directories: ours }.save(state)?;
     for directory in &new {
         root.create_directory(directory)?;
     }
-    make_all(&root, state, &missing, progress)?;
+    make_all(&root, state, &missing, &staged, progress)?;
     Ok(applied)
 }
 

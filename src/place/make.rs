@@ -1,5 +1,6 @@
 //! Making one file. It is finished in `.sitefs/staging/` and then gets its name.
 
+use std::collections::HashSet;
 use std::fs::{File, FileTimes};
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,6 +12,7 @@ use super::{Content, Placement};
 use crate::error::{Error, Result};
 use crate::parallel::parallel;
 use crate::progress::Progress;
+use crate::sys::beneath::Place;
 use crate::sys::posix::{self, Errno};
 use crate::sys::{clone_file, copy_bytes};
 use crate::venv::state::State;
@@ -30,34 +32,89 @@ impl<E: Into<Error>> From<E> for Difficulty {
     }
 }
 
-/// Makes files that are not there.
+/// A placement, and the number that its unfinished file is named by.
+pub(super) type Numbered<'a> = (usize, &'a Placement);
+
+/// Finishes what takes room, without giving it its name, and tries whether a link can be made: what cannot be then costs
+/// nothing of what is there. Gives the numbers of what is finished.
+pub(super) fn stage(
+    root: &Root,
+    state: &State,
+    placements: &[Numbered],
+    progress: &Progress,
+) -> Result<HashSet<usize>, Difficulty> {
+    remove_staging(state)?;
+    if placements.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (links, files): (Vec<Numbered>, Vec<Numbered>) =
+        placements.iter().partition(|(_, placement)| is_link(&placement.content));
+    let staged = fs_err::create_dir(state.staging())
+        .map_err(Difficulty::from)
+        .and_then(|()| links.first().map_or(Ok(()), |(_, link)| try_link(root, state, link)))
+        .and_then(|()| finish_all(root, state, files, progress));
+    if staged.is_err() {
+        remove_staging(state)?;
+    }
+    staged
+}
+
+fn try_link(root: &Root, state: &State, link: &Placement) -> Result<(), Difficulty> {
+    let staging = Root::open(&state.staging())?;
+    let made = staging.place(Path::new("trial")).and_then(|place| make_link(&place, &link.content));
+    made.map_err(|errno| difficulty(&errno.into(), &link.content, &root.path(&link.path)))
+}
+
+fn finish_all(
+    root: &Root,
+    state: &State,
+    mut files: Vec<Numbered>,
+    progress: &Progress,
+) -> Result<HashSet<usize>, Difficulty> {
+    let staging = state.staging();
+    let counter = progress.counting("files", files.len());
+    let one = |(number, placement): &Numbered| {
+        finish(root, placement, &staging.join(number.to_string()))?;
+        counter.one_more();
+        Ok::<_, Difficulty>(*number)
+    };
+    // What the file system does not do at all shows at the first clone.
+    if let Some(clone) = files.iter().position(|(_, it)| matches!(it.content, Content::Clone(_))) {
+        files.swap(0, clone);
+    }
+    let (first, rest) = files.split_at(files.len().min(1));
+    let first = first.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    first.into_iter().map(Ok).chain(parallel(rest, one)).collect()
+}
+
+/// Makes files that are not there, of which some are finished. One that was removed behind our back is not.
 pub(super) fn make_all(
     root: &Root,
     state: &State,
-    missing: &[&Placement],
+    missing: &[Numbered],
+    finished: &HashSet<usize>,
     progress: &Progress,
 ) -> Result<(), Difficulty> {
-    if missing.is_empty() {
-        return Ok(());
-    }
     let staging = state.staging();
-    fs_err::create_dir(&staging)?;
-    let mut numbered: Vec<(usize, &Placement)> = missing.iter().copied().enumerate().collect();
+    if !missing.is_empty() {
+        fs_err::create_dir_all(&staging)?;
+    }
     let counter = progress.counting("files", missing.len());
-    let one = |(number, placement): &(usize, &Placement)| {
-        make(root, &staging.join(number.to_string()), placement)?;
+    let one = |(number, placement): &Numbered| {
+        let unfinished = staging.join(number.to_string());
+        if !is_link(&placement.content) && !finished.contains(number) {
+            finish(root, placement, &unfinished)?;
+        }
+        name(root, placement, &unfinished)?;
         counter.one_more();
         Ok::<_, Difficulty>(())
     };
-    // What the file system does not do at all shows at the first file that is not simply written.
-    let is_link = |content: &Content| !matches!(content, Content::Bytes { .. } | Content::Copy { .. });
-    if let Some(link) = numbered.iter().position(|(_, placement)| is_link(&placement.content)) {
-        numbered.swap(0, link);
-    }
-    let (first, rest) = numbered.split_at(1);
-    first.iter().try_for_each(one)?;
-    parallel(rest, one).into_iter().collect::<Result<(), Difficulty>>()?;
+    parallel(missing, one).into_iter().collect::<Result<(), Difficulty>>()?;
     Ok(remove_staging(state)?)
+}
+
+fn is_link(content: &Content) -> bool {
+    matches!(content, Content::Symlink(_) | Content::HardLink(_))
 }
 
 /// Removes what was not finished.
@@ -68,27 +125,30 @@ pub(super) fn remove_staging(state: &State) -> Result<()> {
     }
 }
 
-fn make(root: &Root, unfinished: &Path, placement: &Placement) -> Result<(), Difficulty> {
-    let failed = |error: io::Error| difficulty(&error, &placement.content, &root.path(&placement.path));
-    let place = root.place(&placement.path).map_err(|errno| failed(errno.into()))?;
-    let made = match &placement.content {
+/// Gives a file its name: a finished one, or a link.
+fn name(root: &Root, placement: &Placement, finished: &Path) -> Result<(), Difficulty> {
+    let named = root.place(&placement.path).and_then(|place| {
+        if is_link(&placement.content) {
+            make_link(&place, &placement.content)
+        } else {
+            place.move_here(finished)
+        }
+    });
+    named.map_err(|errno| difficulty(&errno.into(), &placement.content, &root.path(&placement.path)))
+}
+
+fn make_link(place: &Place, content: &Content) -> Result<(), Errno> {
+    match content {
         Content::Symlink(target) => place.symlink(target),
         Content::HardLink(from) => place.hard_link(from),
-        content => {
-            finish(content, unfinished, failed)?;
-            place.move_here(unfinished)
-        }
-    };
-    made.map_err(|errno| failed(errno.into()))
+        Content::Bytes { .. } | Content::Clone(_) | Content::Copy { .. } => Ok(()),
+    }
 }
 
 /// Writes a file whole, with its mode and its time.
-fn finish(
-    content: &Content,
-    unfinished: &Path,
-    failed: impl Fn(io::Error) -> Difficulty,
-) -> Result<(), Difficulty> {
-    match content {
+fn finish(root: &Root, placement: &Placement, unfinished: &Path) -> Result<(), Difficulty> {
+    let failed = |error: io::Error| difficulty(&error, &placement.content, &root.path(&placement.path));
+    match &placement.content {
         Content::Bytes { bytes, executable } => {
             let mut options = fs_err::OpenOptions::new();
             let mut file =

@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Disk, Outcome, Sandbox, WheelBuilder, assert_same, wait_until};
+use crate::common::{Disk, Outcome, Sandbox, Tree, WheelBuilder, assert_same, exact_tree, wait_until};
 use crate::{GREET, greet, mount, seen, state};
 
 const MEGABYTE: usize = 1 << 20;
@@ -34,16 +34,12 @@ fn on_a_full_disk_it_says_so_and_leaves_nothing_half_made() {
     wait_until("the space is free again", || free_space(&disk).abs_diff(free) < 100);
 
     mount(&test, "symlink").succeeds();
+    let linked = exact_tree(&test.venv);
+    mount(&test, "copy").fails().says("No space left on device").says_nothing_of("unmounted");
+    is_as_it_was(&linked, &test);
     test.python("import big; print(big.word)").succeeds().prints("big");
-    mount(&test, "copy").fails().says("No space left on device");
-    test.nothing_left(&before);
-
-    mount(&test, "symlink").succeeds();
-    mount(&test, "copy").fails().says("what was mounted before is unmounted");
-    test.nothing_left(&before);
 
     // What was made can be undone although nothing more can be written.
-    mount(&test, "symlink").succeeds();
     let filler = Command::new("dd").args(["if=/dev/zero", "bs=1k"]).arg(filler(&disk)).output().unwrap();
     assert!(!filler.status.success(), "the disk is full");
     test.unmount().succeeds();
@@ -110,21 +106,30 @@ fn across_devices_hard_links_and_clones_are_errors_and_links_and_copies_work() {
 
 #[test]
 fn clones_share_the_blocks_of_the_cache_until_they_are_changed() {
-    let Some(disk) = Disk::btrfs(256) else { return };
-    let test = Sandbox::below(&disk.path()).with_wheels([greet("1.0"), big()]);
-    let used = || u64::MAX - free_space(&disk);
-    Outcome::of(Command::new("sync").arg("-f").arg(disk.path())).succeeds();
-    let before = used();
-    mount(&test, "clone").succeeds();
-    Outcome::of(Command::new("sync").arg("-f").arg(disk.path())).succeeds();
-    let grown = used().saturating_sub(before);
-    assert!(grown < 4 * 1024, "the disk grew by {grown} KiB for 24 MiB");
-    let part = test.site_packages().join("big/part3.bin");
-    Outcome::of(Command::new("filefrag").arg("-v").arg(&part)).succeeds().says("shared");
+    for disk in [Disk::btrfs(256), Disk::xfs(320)].into_iter().flatten() {
+        let test = Sandbox::below(&disk.path()).with_wheels([greet("1.0"), big()]);
+        let before = test.environment();
+        let used = || u64::MAX - free_space(&disk);
+        let sync = || Outcome::of(Command::new("sync").arg("-f").arg(disk.path())).succeeds();
+        sync();
+        let used_before = used();
+        mount(&test, "clone").succeeds();
+        sync();
+        let grown = used().saturating_sub(used_before);
+        assert!(grown < 4 * 1024, "the disk grew by {grown} KiB for 24 MiB");
+        let part = test.site_packages().join("big/part3.bin");
+        Outcome::of(Command::new("filefrag").arg("-v").arg(&part)).succeeds().says("shared");
+        let cloned = seen(&test);
+        mount(&test, "copy").succeeds();
+        assert_same("cloned", &cloned, "copied", &seen(&test));
+        mount(&test, "clone").succeeds();
 
-    // The sandbox checks at its end that this did not reach the cache.
-    fs_err::write(&part, "mine").unwrap();
-    test.unmount().succeeds().says("big/part3.bin was changed since it was mounted, and stays");
+        // The sandbox checks at its end that this did not reach the cache.
+        fs_err::write(&part, "mine").unwrap();
+        test.unmount().succeeds().says("big/part3.bin was changed since it was mounted, and stays");
+        fs_err::remove_dir_all(test.site_packages().join("big")).unwrap();
+        test.nothing_left(&before);
+    }
 }
 
 /// ext4 has no clones, and keeps holes only if they are not written.
@@ -158,6 +163,30 @@ fn copies_keep_the_holes_of_sparse_files() {
         assert!(copy <= most, "{name} has {copy} blocks, its source {original}");
     }
     test.unmount().succeeds();
+}
+
+/// All of it, save for what sitefs keeps for itself.
+fn is_as_it_was(before: &Tree, test: &Sandbox) {
+    assert_same("before", before, "after", &exact_tree(&test.venv));
+    assert_eq!(state(test), "mounted");
+}
+
+/// A mode that cannot be costs nothing of what is there.
+#[test]
+fn across_devices_a_mode_that_cannot_be_leaves_what_is_mounted() {
+    let Some(disk) = Disk::btrfs(128) else { return };
+    let mut test = Sandbox::new().with_wheels([greet("1.0")]);
+    test.venv = disk.path().join("venv");
+    test.uv().venv(&test.venv, &test.python);
+    test.seal_cache();
+    for mounted in ["symlink", "symlink --fold", "copy"] {
+        mount(&test, mounted).succeeds();
+        let before = exact_tree(&test.venv);
+        for mode in ["hardlink", "clone"] {
+            mount(&test, mode).fails().says("different file systems").says_nothing_of("unmounted");
+            is_as_it_was(&before, &test);
+        }
+    }
 }
 
 fn filler(disk: &Disk) -> String {
