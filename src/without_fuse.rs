@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::place::{self, LinkMode};
+use crate::place::LinkMode;
 use crate::shell::quote;
 use crate::sys::mounts;
 use crate::sys::posix::Errno;
 use crate::venv::state::{MountRecord, State, StateLock};
-use crate::view::View;
+use crate::view::{self, View};
 
 /// What a server would need.
 pub struct Server {
@@ -138,7 +138,7 @@ pub fn clean_up_after_run(_point: Option<&Path>, root: &Path, state: &State) -> 
     {
         return Ok(());
     }
-    place::undo(root, state)
+    view::undo(root, state)
 }
 
 fn missing() -> Error {

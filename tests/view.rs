@@ -4,7 +4,6 @@ mod common;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
 use common::{Outcome, Sandbox, WheelBuilder};
@@ -148,22 +147,6 @@ fn data_files_are_links_but_programs_and_configuration_are_private_copies() {
     test.unmount().succeeds().says("etc/outside.json was changed since it was mounted, and stays");
     fs_err::remove_dir_all(test.venv.join("etc")).unwrap();
     test.nothing_left(&before);
-}
-
-#[test]
-fn the_view_refuses_every_change() {
-    let Some(test) = Sandbox::with_fuse() else { return };
-    let test = test.with_wheels(pair());
-    test.mount().succeeds();
-    let site_packages = test.site_packages();
-    let refused = |result: std::io::Result<()>| {
-        assert_eq!(result.unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
-    };
-    refused(fs_err::write(site_packages.join("new.py"), ""));
-    refused(fs_err::create_dir(site_packages.join("new")));
-    refused(fs_err::remove_file(site_packages.join("shared/one.py")));
-    refused(fs_err::remove_dir(site_packages.join("shared/deep")));
-    refused(fs_err::rename(site_packages.join("shared/one.py"), site_packages.join("x.py")));
 }
 
 #[test]

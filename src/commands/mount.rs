@@ -14,6 +14,7 @@ use crate::shell::quote;
 use crate::sys::mounts;
 use crate::venv::state::{MountRecord, State};
 use crate::venv::{Layout, Venv};
+use crate::view;
 
 /// How long a server that was killed may take to end.
 const DYING: Duration = Duration::from_millis(200);
@@ -82,6 +83,7 @@ fn make(work: &mut Work, mode: LinkMode, command: &MountCommand, started: Instan
         return Err(in_use(&work.layout).into());
     }
     work.clear_dead_mount()?;
+    view::leave(&work.layout.root, &work.state)?;
     let distributions = work.distributions(mode)?;
     let tell = |record: &MountRecord| tell(record, &work.layout, command, started);
     let made = match mode {
@@ -99,7 +101,7 @@ fn make(work: &mut Work, mode: LinkMode, command: &MountCommand, started: Instan
         _ => work.link(distributions, mode).map(|record| tell(&record)),
     };
     if made.is_err() && work.has_begun() {
-        place::undo(&work.layout.root, &work.state)?;
+        view::undo(&work.layout.root, &work.state)?;
     }
     made
 }

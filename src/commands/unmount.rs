@@ -14,6 +14,7 @@ use crate::sys::mounts::{self, Mount};
 use crate::sys::posix::{Errno, is_root, user};
 use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State, StateLock};
+use crate::view;
 
 /// How many of the processes that use a mount are named.
 const NAMED: usize = 5;
@@ -87,7 +88,7 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
             return Ok(());
         }
         mark_incomplete(&state);
-        place::undo(root, &state)?;
+        view::undo(root, &state)?;
     } else {
         verbosity
             .say(format!("detached {}; its server ends with the last process that uses it", root.display()));

@@ -124,7 +124,8 @@ impl<'a> Work<'a> {
             }
         }
         let record = self.record(&distributions, LinkMode::Fuse)?;
-        let view = View::new(distributions, Some(upper), self.whiteouts()?, self.layout.clone())?;
+        let mut view = View::new(distributions, Some(upper), self.whiteouts()?, self.layout.clone())?;
+        view.keep_bytecode(&self.state)?;
         if places {
             view.sweep()?;
         }

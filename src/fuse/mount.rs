@@ -28,7 +28,7 @@ pub(super) struct Mounted {
     pub(super) device: OwnedFd,
 }
 
-/// Mounts a read-only FUSE file system on a directory; with `allow_other`, for all users.
+/// Mounts a FUSE file system on a directory; with `allow_other`, for all users.
 ///
 /// # Errors
 /// FUSE is missing, or this user may not mount.
@@ -119,7 +119,7 @@ fn mount_directly(point: &Path, source: Source, allow_other: bool) -> Result<Mou
     );
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|error| Error::new(error.to_string()))?;
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
     match rustix::mount::mount(source.name(), point, FILE_SYSTEM_TYPE, flags, options) {
         Ok(()) => Ok(Mounted { device }),
         Err(errno) => {
@@ -158,7 +158,7 @@ fn mount_by_fusermount(point: &Path, source: Source, allow_other: bool) -> Resul
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(io::Error::from)?;
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(io::Error::from)?;
-    let mut options = OsString::from("ro,nosuid,nodev,default_permissions,subtype=sitefs,fsname=");
+    let mut options = OsString::from("rw,nosuid,nodev,default_permissions,subtype=sitefs,fsname=");
     options.push(source.name());
     if allow_other {
         options.push(",allow_other");

@@ -20,14 +20,13 @@ use super::filesystem::Filesystem;
 use super::log;
 use super::mount::{mount, unmount};
 use crate::error::{Context, Error, Result};
-use crate::place;
 use crate::sys::answer::{Life, is_dead, life_of};
 use crate::sys::fork::{Fork, close_all_but, fork, silence};
 use crate::sys::identity;
 use crate::sys::mounts::{self, Source};
 use crate::sys::signals;
 use crate::venv::state::{MountRecord, State, StateLock};
-use crate::view::View;
+use crate::view::{self, View};
 
 /// Two, so that one slow answer from the cache's disk does not hold up everybody.
 const THREADS: usize = 2;
@@ -196,8 +195,7 @@ impl Running {
             // The kernel's end of the session may have been cut (an abort): then a dead mount is there.
             detach_mount(device, is_dead);
         }
-        let undone =
-            if is_run { clean_up_after_run(None, &root, &state) } else { place::undo(&root, &state) };
+        let undone = if is_run { clean_up_after_run(None, &root, &state) } else { view::undo(&root, &state) };
         if let Err(error) = undone {
             ::log::error!("{error}");
         }
@@ -298,7 +296,7 @@ pub fn clean_up_after_run(point: Option<&Path>, root: &Path, state: &State) -> R
         }
         unmount(point, true).map_err(|(_, error)| error)?;
     }
-    place::undo(root, state)
+    view::undo(root, state)
 }
 
 /// The child's side of the fork. Gives its exit code.

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::journal::{Journal, Placed, installed_since};
 use super::make::{Difficulty, Numbered, make_all, remove_staging, stage};
 use super::root::{Presence, Root};
-use super::theirs::module_of;
 use super::{Applied, Placement, directories_above};
 use crate::error::Result;
 use crate::parallel::parallel;
 use crate::progress::Progress;
+use crate::python::bytecode::{CACHE, module_of};
 use crate::venv::state::State;
 
 /// Makes placements real in an environment, and undoes what was made before and is not among them any more; what is the
@@ -117,7 +117,7 @@ fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result
         }
     }
     for (directory, modules) in sources {
-        remove_bytecode(root, &directory.join("__pycache__"), &modules)?;
+        remove_bytecode(root, &directory.join(CACHE), &modules)?;
     }
     Ok(())
 }

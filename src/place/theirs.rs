@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::journal::{Journal, installed_since};
 use super::root::{Presence, Root};
 use crate::error::Result;
+use crate::python::bytecode::{self, CACHE, module_of};
 use crate::sys::posix::FileType;
 use crate::venv::state::State;
 
@@ -38,18 +39,8 @@ pub fn is_free(root: &Path, state: &State) -> Result<impl Fn(&Path) -> Result<bo
     })
 }
 
-/// The module that a file of `__pycache__` was compiled from.
-///
-/// Source: PEP 3147, `MODULE.TAG.pyc`, and PEP 488, `MODULE.TAG.opt-N.pyc`.
-pub(super) fn module_of(bytecode: &OsStr) -> Option<&OsStr> {
-    let (module, rest) = bytecode.to_str()?.split_once('.')?;
-    rest.ends_with(".pyc").then_some(OsStr::new(module))
-}
-
 fn source_of(bytecode: &Path) -> Option<PathBuf> {
-    let mut source = bytecode.parent()?.parent()?.join(module_of(bytecode.file_name()?)?);
-    source.as_mut_os_string().push(".py");
-    Some(source)
+    Some(bytecode::source_of(bytecode.parent()?.parent()?, module_of(bytecode.file_name()?)?))
 }
 
 fn has_only(
@@ -58,7 +49,7 @@ fn has_only(
     journal: &Journal,
     is_ours: &dyn Fn(&Path) -> Result<bool>,
 ) -> Result<bool> {
-    let is_bytecode = directory.file_name() == Some(OsStr::new("__pycache__"));
+    let is_bytecode = directory.file_name() == Some(OsStr::new(CACHE));
     if !journal.directories.contains(directory) && !is_bytecode {
         return Ok(false);
     }

@@ -1,5 +1,6 @@
 //! Packaging standards as values: text in, value out. Nothing here touches a disk or runs a program.
 
+pub mod bytecode;
 pub mod entry_points;
 pub mod name;
 pub mod record;

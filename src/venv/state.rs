@@ -282,6 +282,11 @@ impl State {
         self.directory.join("staging")
     }
 
+    /// A directory for the bytecode of what is mounted.
+    pub fn bytecode(&self) -> PathBuf {
+        self.directory.join(BYTECODE)
+    }
+
     /// Whether there is any state.
     pub fn is_there(&self) -> bool {
         self.directory.is_dir()
@@ -300,7 +305,9 @@ impl State {
         let entries = fs_err::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>()?;
         let is_unused = |entry: &fs_err::DirEntry| match entry.file_name() {
             name if name == WHITEOUTS => entry.metadata().is_ok_and(|metadata| metadata.len() == 0),
-            name => [LOCK, RUNS, "server.log"].iter().any(|unused| name == *unused),
+            name => {
+                [LOCK, RUNS, BYTECODE, "bytecode.json", "server.log"].iter().any(|unused| name == *unused)
+            }
         };
         if entries.iter().all(is_unused) {
             fs_err::remove_dir_all(&self.directory)?;
@@ -367,6 +374,9 @@ impl State {
 
 /// The lock file.
 const LOCK: &str = "lock";
+
+/// Bytecode of what is mounted.
+const BYTECODE: &str = "bytecode";
 
 /// What was removed in the environment.
 const WHITEOUTS: &str = "whiteouts";

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::nodes::{Directory, NodeId, Nodes, Origin};
 use super::upper::{STAGING, Upper};
 use super::{Attributes, Failure, Handle, LayerId, View, What, check_name};
+use crate::python::bytecode::CACHE;
 use crate::sys::identity::Owner;
 
 impl View {
@@ -95,6 +96,7 @@ impl View {
         {
             let mut nodes = self.nodes.write();
             let path = self.new_path(&mut nodes, parent, name)?;
+            self.copy_up_directory(&mut nodes, parent)?;
             let from = nodes.path(node).ok_or_else(Failure::absent)?;
             self.upper()?.link(&from, &path).map_err(|errno| Failure::new(errno, &path))?;
             nodes.give_name(node, parent, name);
@@ -149,7 +151,13 @@ impl View {
         let node = {
             let mut nodes = self.nodes.write();
             let path = self.new_path(&mut nodes, parent, name)?;
-            make(self.upper()?, &path).map_err(|errno| Failure::new(errno, &path))?;
+            self.prepare_parent(&mut nodes, parent, &path, file_type)?;
+            make(self.upper()?, &path).map_err(|errno| {
+                if let Some(bytecode) = self.bytecode() {
+                    bytecode.forget(&path);
+                }
+                Failure::new(errno, &path)
+            })?;
             let origin = match file_type {
                 FileType::Directory => Origin::Directory(Directory {
                     lower: Box::default(),
@@ -166,7 +174,27 @@ impl View {
         self.attributes(node).inspect_err(|_| self.forget(node, 1))
     }
 
-    /// The path of an entry that is to be made, in a directory that the upper has.
+    /// Has the upper have the directory in which an entry is about to be made. Where that is a directory for bytecode of
+    /// archives' modules, it is kept apart from the upper.
+    pub(super) fn prepare_parent(
+        &self,
+        nodes: &mut Nodes,
+        parent: NodeId,
+        path: &Path,
+        file_type: FileType,
+    ) -> Result<(), Failure> {
+        let is_of_archives = nodes.directory(parent).is_some_and(|found| !found.lower.is_empty());
+        match self.bytecode() {
+            Some(bytecode) if is_of_archives && file_type == FileType::Directory && path.ends_with(CACHE) => {
+                bytecode.make_parents(path, self.owner).map_err(|errno| Failure::new(errno, path))?;
+                bytecode.show(path);
+                Ok(())
+            }
+            _ => self.copy_up_directory(nodes, parent),
+        }
+    }
+
+    /// The path of an entry that is to be made.
     fn new_path(&self, nodes: &mut Nodes, parent: NodeId, name: &OsStr) -> Result<PathBuf, Failure> {
         check_name(name)?;
         self.expand_in(nodes, parent)?;
@@ -177,7 +205,6 @@ impl View {
         if nodes.child(parent, name).is_some() {
             return Err(Failure::new(Errno::EXIST, &path));
         }
-        self.copy_up_directory(nodes, parent)?;
         Ok(path)
     }
 

@@ -70,7 +70,7 @@ impl View {
             return Ok(());
         }
         let path = nodes.path(node).ok_or_else(Failure::absent)?;
-        self.copy_up_directory(nodes, nodes.parent(node))?;
+        self.prepare_parent(nodes, nodes.parent(node), &path, FileType::Directory)?;
         match self.upper()?.make_directory(&path, Mode::from_raw_mode(0o755), self.owner) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(Failure::new(errno, &path)),

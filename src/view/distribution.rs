@@ -9,6 +9,7 @@ use crate::cache::Archive;
 use crate::error::Result;
 use crate::place::Placement;
 use crate::python::PackageName;
+use crate::sys::beneath;
 use crate::sys::directory;
 use crate::sys::posix::AsFd;
 use crate::venv::Layout;
@@ -63,9 +64,10 @@ impl Distribution {
 /// # Errors
 /// The directory cannot be listed.
 pub fn installed(upper: impl AsFd, counts: impl Fn(&OsStr) -> bool) -> Result<Vec<PackageName>> {
-    let entries = directory::list(upper, Path::new(".")).map_err(std::io::Error::from)?;
+    let entries = directory::list(&upper, Path::new(".")).map_err(std::io::Error::from)?;
     let counted = entries.iter().filter(|entry| counts(&entry.name));
-    Ok(counted.filter_map(|entry| installed_name(&entry.name)).collect())
+    let named = counted.filter_map(|entry| Some((&entry.name, installed_name(&entry.name)?)));
+    Ok(named.filter(|(file_name, _)| is_whole(&upper, file_name)).map(|(_, name)| name).collect())
 }
 
 /// `name-version.dist-info`, or the older `name-version-py3.11.egg-info`.
@@ -76,6 +78,13 @@ fn installed_name(file_name: &OsStr) -> Option<PackageName> {
         None => file_name.strip_suffix(".egg-info")?.split('-').next()?,
     };
     Some(PackageName::new(name))
+}
+
+/// Of a locked distribution, the upper may have a file that somebody changed in its dist-info directory.
+fn is_whole(upper: impl AsFd, file_name: &OsStr) -> bool {
+    let path = Path::new(file_name);
+    path.extension() != Some(OsStr::new("dist-info"))
+        || beneath::place(upper.as_fd(), &path.join("METADATA")).is_ok_and(|place| place.look().is_ok())
 }
 
 #[cfg(test)]

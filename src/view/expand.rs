@@ -12,6 +12,7 @@ use super::merge::{Merged, merge};
 use super::nodes::{Child, Directory, Identity, NodeId, Nodes, Origin};
 use super::upper::STAGING;
 use super::{Distribution, Failure, View};
+use crate::python::bytecode::CACHE;
 use crate::sys::directory;
 
 impl View {
@@ -43,13 +44,18 @@ impl View {
         if found.children.is_some() {
             return Ok(None);
         }
+        let failed = |errno| Failure::new(errno, &path);
         let upper = if found.in_upper {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            Some(self.upper()?.open(&path, flags).map_err(|errno| Failure::new(errno, &path))?)
+            Some(self.upper()?.open(&path, flags).map_err(failed)?)
         } else {
             None
         };
-        Ok(Some(Listing { lower: found.lower.clone(), upper, path: path.into_os_string() }))
+        let has_bytecode = match self.bytecode().filter(|_| !found.lower.is_empty()) {
+            Some(bytecode) => bytecode.of(&path, upper.as_ref(), self.owner).map_err(failed)?,
+            None => false,
+        };
+        Ok(Some(Listing { lower: found.lower.clone(), upper, has_bytecode, path: path.into_os_string() }))
     }
 
     fn merged(&self, listing: &Listing) -> Result<Vec<Child>, Failure> {
@@ -80,6 +86,11 @@ impl View {
             entries.retain(|entry| !(path.as_os_str().is_empty() && entry.name == STAGING));
             in_upper = entries.iter().map(|entry| entry.name.clone()).collect();
             listings.push((LayerId::UPPER, entries));
+        }
+        if let Some(bytecode) = self.bytecode().filter(|_| listing.has_bytecode) {
+            bytecode.show(&path.join(CACHE));
+            let entry = directory::Entry { name: CACHE.into(), file_type: FileType::Directory };
+            listings.push((LayerId::UPPER, vec![entry]));
         }
         let mut children: Vec<Child> =
             merge(listings).into_iter().map(|(name, entry)| self.child(name, entry)).collect();
@@ -151,6 +162,8 @@ impl View {
 struct Listing {
     lower: Box<[LayerId]>,
     upper: Option<std::os::fd::OwnedFd>,
+    /// Whether the bytecode of its modules is kept apart from the upper.
+    has_bytecode: bool,
     path: OsString,
 }
 

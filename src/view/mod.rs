@@ -8,6 +8,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod attributes;
+mod bytecode;
 mod change;
 mod children;
 mod clash;
@@ -20,6 +21,7 @@ mod expand;
 mod extended;
 mod generated;
 mod layer;
+mod leave;
 mod merge;
 mod nodes;
 mod rename;
@@ -52,6 +54,7 @@ pub use entries::{Entries, EntriesChoice, EntriesWord};
 pub use extended::archived;
 pub use generated::Generated;
 pub use layer::{Layer, LayerId};
+pub use leave::{leave, undo};
 pub use nodes::NodeId;
 use nodes::{Nodes, Origin};
 pub use rename::Replacing;
@@ -239,7 +242,8 @@ impl View {
     /// All descriptors that the view needs.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let journal = self.journal.as_ref().map(AsFd::as_fd);
-        self.upper.as_ref().map(Upper::root).into_iter().chain(journal)
+        let bytecode = self.bytecode().map(bytecode::Bytecode::root);
+        self.upper.as_ref().map(Upper::root).into_iter().chain(journal).chain(bytecode)
     }
 
     /// The room on the file system of the upper.

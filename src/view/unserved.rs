@@ -8,6 +8,9 @@ mod crash;
 mod distribution;
 mod entries;
 mod generated;
+#[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "only a view that is served makes files ready in the upper")]
+mod leave;
 mod merge;
 #[cfg(target_os = "linux")]
 #[allow(dead_code, unreachable_pub, reason = "only a view that is served is changed")]
@@ -22,6 +25,8 @@ pub use distribution::{Distribution, installed};
 pub use entries::{Entries, EntriesChoice, EntriesWord};
 pub use generated::Generated;
 pub use layer::LayerId;
+#[cfg(target_os = "linux")]
+pub use leave::{leave, undo};
 use merge::{Merged, merge};
 #[cfg(target_os = "linux")]
 pub use whiteouts::Whiteouts;
@@ -29,10 +34,13 @@ pub use whiteouts::Whiteouts;
 #[cfg(not(target_os = "linux"))]
 pub use self::nothing_removed::Whiteouts;
 use crate::error::Result;
+#[cfg(not(target_os = "linux"))]
+pub use crate::place::undo;
 use crate::python::PackageName;
 use crate::sys::directory;
 use crate::sys::posix::{CWD, OwnedFd};
 use crate::venv::Layout;
+use crate::venv::state::State;
 
 mod layer {
     /// A layer's place in the order of the view: a higher one hides a lower one.
@@ -126,6 +134,14 @@ impl View {
     /// # Errors
     /// None.
     pub fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Does nothing: nothing is imported from it.
+    ///
+    /// # Errors
+    /// None.
+    pub fn keep_bytecode(&mut self, _state: &State) -> Result<()> {
         Ok(())
     }
 

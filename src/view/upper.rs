@@ -13,19 +13,19 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::bytecode::Bytecode;
 use super::crash::Crash;
+use super::leave;
+pub(super) use super::leave::STAGING;
 use crate::sys::beneath::{self, Place};
-use crate::sys::directory;
 use crate::sys::identity::{Owner, acting_as};
-
-/// Where files are made ready before they get their name: in the upper, since a rename cannot leave its file system.
-/// The view does not show it.
-pub(super) const STAGING: &str = ".sitefs-staging";
 
 /// The environment's own site-packages, open, so that it stays reachable when a mount covers it.
 #[derive(Debug)]
 pub(super) struct Upper {
     root: OwnedFd,
+    /// Where the bytecode of the archives' modules is.
+    pub(super) bytecode: Option<Bytecode>,
     staged: AtomicU64,
     pub(super) crash: Crash,
 }
@@ -39,7 +39,7 @@ pub(super) struct Staged {
 
 impl Upper {
     pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, staged: AtomicU64::new(0), crash: Crash::default() }
+        Self { root, bytecode: None, staged: AtomicU64::new(0), crash: Crash::default() }
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
@@ -59,7 +59,7 @@ impl Upper {
     }
 
     pub(super) fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        beneath::open(self.root(), path, flags | OFlags::NONBLOCK)
+        beneath::open(self.root_of(path), path, flags | OFlags::NONBLOCK)
     }
 
     pub(super) fn space(&self) -> Result<StatVfs, Errno> {
@@ -109,12 +109,22 @@ impl Upper {
 
     pub(super) fn remove_directory(&self, path: &Path) -> Result<(), Errno> {
         let place = self.change(path)?;
-        unlinkat(&place.directory, place.name, AtFlags::REMOVEDIR)
+        unlinkat(&place.directory, place.name, AtFlags::REMOVEDIR)?;
+        self.no_bytecode(path);
+        Ok(())
     }
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), Errno> {
-        let (from, to) = (self.place(from)?, self.change(to)?);
-        renameat(&from.directory, from.name, &to.directory, to.name)
+        let (from_place, to_place) = (self.place(from)?, self.change(to)?);
+        renameat(&from_place.directory, from_place.name, &to_place.directory, to_place.name)?;
+        self.no_bytecode(from);
+        Ok(())
+    }
+
+    fn no_bytecode(&self, path: &Path) {
+        if let Some(bytecode) = &self.bytecode {
+            bytecode.forget(path);
+        }
     }
 
     pub(super) fn exchange(&self, one: &Path, other: &Path) -> Result<(), Errno> {
@@ -142,19 +152,18 @@ impl Upper {
 
     /// Removes what a server that was killed had not finished. Only for who is alone with this environment.
     pub(super) fn sweep(&self) -> Result<(), Errno> {
-        let staging = Path::new(STAGING);
-        let unfinished = match directory::list(&self.root, staging) {
-            Err(Errno::NOENT) => return Ok(()),
-            listed => listed?,
-        };
-        for entry in unfinished {
-            self.remove_leaf(&staging.join(entry.name))?;
+        leave::sweep(self.root())
+    }
+
+    fn root_of(&self, path: &Path) -> BorrowedFd<'_> {
+        match &self.bytecode {
+            Some(bytecode) if bytecode.has(path) => bytecode.root(),
+            _ => self.root(),
         }
-        self.remove_directory(staging)
     }
 
     fn place<'a>(&'a self, path: &'a Path) -> Result<Place<'a>, Errno> {
-        beneath::place(self.root(), path)
+        beneath::place(self.root_of(path), path)
     }
 
     /// As [`Upper::place`], for a step that changes the disk.

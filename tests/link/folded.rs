@@ -230,6 +230,21 @@ fn where_the_user_has_something_nothing_is_folded() {
 }
 
 #[test]
+fn where_the_user_removed_something_nothing_is_folded() {
+    if !crate::common::fuse() {
+        return;
+    }
+    let place = Place::with_wheels([greet("1.0"), guest()]);
+    mount(&place, "fuse").succeeds();
+    fs_err::remove_file(place.site_packages().join("greet/empty.py")).unwrap();
+    fs_err::remove_dir_all(place.site_packages().join("guest/deep")).unwrap();
+    let expected = seen(&place);
+    mount(&place, FOLDED).succeeds();
+    assert_same("fuse", &expected, "folded", &seen(&place));
+    assert!(!is_link(&place, "greet") && !is_link(&place, "guest") && is_link(&place, "space/greet"));
+}
+
+#[test]
 fn bytecode_of_what_is_folded_goes_and_a_changed_copy_stays() {
     let place = Place::with_wheels([greet("1.0"), guest()]);
     let before = place.environment();

@@ -21,6 +21,7 @@ use crate::place::{self, LinkMode};
 use crate::shell::quote;
 use crate::sys::ask_to_end;
 use crate::venv::{Layout, Venv};
+use crate::view;
 
 /// What shells answer for a command that is not there, and for one that cannot be run.
 const NOT_FOUND: u8 = 127;
@@ -59,7 +60,7 @@ fn run_in(venv: &Venv, command: &RunCommand) -> Result<u8> {
         work.link(distributions, mode)
     });
     let ended = made.and_then(|_| stay_with(&work.layout, command, &terminated));
-    place::undo(&work.layout.root, &work.state)?;
+    view::undo(&work.layout.root, &work.state)?;
     ended
 }
 

@@ -23,7 +23,7 @@ use crate::sys::mounts::{self, Source};
 use crate::sys::signals::Signals;
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, StateLock};
-use crate::view::{Distribution, Whiteouts, installed};
+use crate::view::{self, Distribution, Whiteouts, installed};
 
 /// Signals are held from the start: one that comes while it mounts goes to the command, and none ends this process
 /// before it has cleaned up.
@@ -143,11 +143,12 @@ impl Run<'_, '_> {
         if self.work.state.has_runs(&right) {
             return self.make_beside(&right);
         }
+        view::leave(&self.work.layout.root, &self.work.state)?;
         let distributions = self.work.distributions(self.mode)?;
         let shared = self.work.state.join_runs(&right)?;
         let made = self.make(distributions, true, shared);
         if made.is_err() && !self.work.state.has_runs(&right) {
-            place::undo(&self.work.layout.root, &self.work.state)?;
+            view::undo(&self.work.layout.root, &self.work.state)?;
         }
         made
     }

@@ -1,0 +1,136 @@
+//! What a mount leaves in the upper when it is gone: what the user made, and no more.
+//!
+//! All of it can be cut at any point and done again; so it also mends what a server that was killed left.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, mkdirat, renameat};
+use rustix::io::Errno;
+
+use super::Whiteouts;
+use crate::error::{Error, Result};
+use crate::place::{self, LinkMode};
+use crate::python::bytecode::{CACHE, module_of, source_of};
+use crate::sys::{beneath, hold, mounts};
+use crate::venv::state::State;
+
+/// Where the view makes files ready before they get their name: in the upper, since a rename cannot leave its file system.
+/// The view does not show it.
+pub(super) const STAGING: &str = ".sitefs-staging";
+
+/// Leaves the environment as it was before it was mounted, with what the user made in it. Only for who is alone with it.
+///
+/// # Errors
+/// A place that cannot be written. All else is undone all the same.
+pub fn undo(root: &Path, state: &State) -> Result<()> {
+    let is_left = leave(root, state);
+    place::undo(root, state)?;
+    is_left
+}
+
+/// The same for the upper alone. There is nothing to do where it was left as it should be.
+///
+/// # Errors
+/// A place that cannot be written.
+pub fn leave(root: &Path, state: &State) -> Result<()> {
+    let Some(record) = state.mount_record().filter(|record| record.link_mode == LinkMode::Fuse) else {
+        return Ok(());
+    };
+    let Ok(site_packages) = record.site_packages.strip_prefix(root) else { return Ok(()) };
+    if !place::exists(state) || mounts::at(&record.site_packages)?.is_some() {
+        return Ok(());
+    }
+    let failed =
+        |errno: Errno| Error::new(format!("{} cannot be tidied up: {errno}", record.site_packages.display()));
+    let held = hold(root).map_err(failed)?;
+    let open = |path: &Path| beneath::open(held.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY);
+    let upper = match open(site_packages) {
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened.map_err(failed)?,
+    };
+    let layers = record.distributions.iter().flat_map(|one| {
+        let label = format!("{}=={}", one.name, one.version);
+        one.layers.iter().map(move |layer| (label.clone(), layer.clone()))
+    });
+    sweep(upper.as_fd()).map_err(failed)?;
+    let emptied = Emptied { upper: upper.as_fd(), whiteouts: &Whiteouts::open(state.open_whiteouts()?)? };
+    emptied.remove(Path::new(""), &layers.collect::<Vec<_>>()).map_err(failed)?;
+    match state.bytecode().strip_prefix(root).map(open) {
+        Ok(Ok(bytecode)) => give_back(bytecode.as_fd(), upper.as_fd(), Path::new("")).map_err(failed),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what was not finished.
+pub(super) fn sweep(upper: BorrowedFd) -> Result<(), Errno> {
+    let staging = Path::new(STAGING);
+    let unfinished = match beneath::place(upper, staging)?.list() {
+        Err(Errno::NOENT) => return Ok(()),
+        listed => listed?,
+    };
+    for entry in unfinished {
+        beneath::place(upper, &staging.join(entry.name))?.remove_file()?;
+    }
+    beneath::place(upper, staging)?.remove_directory()
+}
+
+/// Directories of archives that were made in the upper for what is gone again. They would import as empty packages.
+struct Emptied<'a> {
+    upper: BorrowedFd<'a>,
+    whiteouts: &'a Whiteouts,
+}
+
+impl Emptied<'_> {
+    fn remove(&self, path: &Path, layers: &[(String, PathBuf)]) -> Result<(), Errno> {
+        for entry in beneath::place(self.upper, path)?.list()? {
+            if entry.file_type != FileType::Directory {
+                continue;
+            }
+            let below = path.join(&entry.name);
+            let shows = |label: &str, layer: &Path| {
+                layer.join(&below).is_dir() && !self.whiteouts.is_removed(label, &below)
+            };
+            let having: Vec<_> =
+                layers.iter().filter(|(label, layer)| shows(label, layer)).cloned().collect();
+            if having.is_empty() {
+                continue;
+            }
+            self.remove(&below, &having)?;
+            match beneath::place(self.upper, &below)?.remove_directory() {
+                Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Brings the bytecode of the environment's own modules back to them.
+fn give_back(bytecode: BorrowedFd, upper: BorrowedFd, path: &Path) -> Result<(), Errno> {
+    for entry in beneath::place(bytecode, path)?.list()? {
+        let below = path.join(&entry.name);
+        if entry.file_type != FileType::Directory {
+            continue;
+        }
+        if entry.name == CACHE {
+            for file in beneath::place(bytecode, &below)?.list()? {
+                let Some(module) = module_of(&file.name) else { continue };
+                let source = source_of(path, module);
+                if beneath::place(upper, &source)?.look().is_ok() {
+                    let to = beneath::place(upper, &below)?;
+                    match mkdirat(&to.directory, to.name, Mode::from_raw_mode(0o755)) {
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(errno) => return Err(errno),
+                    }
+                    let file = below.join(&file.name);
+                    let (from, to) = (beneath::place(bytecode, &file)?, beneath::place(upper, &file)?);
+                    renameat(&from.directory, from.name, &to.directory, to.name)?;
+                }
+            }
+        } else if beneath::place(upper, &below)?.check_directory().is_ok() {
+            give_back(bytecode, upper, &below)?;
+        }
+    }
+    Ok(())
+}
