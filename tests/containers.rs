@@ -4,10 +4,11 @@
 mod common;
 
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use common::{
-    Container, GREET, Outcome, Running, STAY, Sandbox, as_nobody, kill, processes_in, run_arguments, sandbox,
-    sandbox_for_nobody, server, sitefs_below, skip, wait_until,
+    Container, GREET, Outcome, Running, STAY, Sandbox, WITHOUT_DEVICE, as_nobody, kill, processes_in,
+    run_arguments, sandbox, sandbox_for_nobody, server, sitefs_below, skip, started_by, wait_until,
 };
 
 #[test]
@@ -142,35 +143,93 @@ fn containers() -> Vec<(Sandbox, &'static [&'static str])> {
     found
 }
 
+/// Each container, with the device and without it: what is not mounted is linked, and all else is the same.
+fn containers_with_and_without_device() -> impl Iterator<Item = Contained> {
+    containers().into_iter().flat_map(|(test, unshare)| {
+        let test = Rc::new(test);
+        let contained = |has_device| Contained { test: Rc::clone(&test), unshare, has_device };
+        [true, false].map(contained)
+    })
+}
+
+/// Commands that `sitefs run` starts as process 1 of a container.
+struct Contained {
+    test: Rc<Sandbox>,
+    unshare: &'static [&'static str],
+    has_device: bool,
+}
+
+impl Contained {
+    fn command(&self, command: &[&str]) -> Command {
+        let command = in_container(&self.test, self.unshare, command);
+        if self.has_device { command } else { without_device(&command) }
+    }
+
+    fn run(&self, command: &[&str]) -> Outcome {
+        Outcome::of(&mut self.command(command))
+    }
+
+    fn start(&self, command: &[&str]) -> Running {
+        Running::of(self.command(command))
+    }
+}
+
+/// The same command, where `/dev` has no fuse.
+fn without_device(command: &Command) -> Command {
+    let mut starter = Command::new("unshare");
+    let script = format!("{WITHOUT_DEVICE}exec \"$@\"");
+    starter.args(["--mount", "--propagation", "private", "sh", "-ec", &script, "sh"]);
+    started_by(starter, command)
+}
+
 #[test]
 fn as_process_1_it_exits_with_the_commands_code() {
-    for (test, container) in containers() {
-        let before = test.environment();
+    for container in containers_with_and_without_device() {
+        let before = container.test.environment();
         for (script, code) in [("exit 0", 0), ("exit 9", 9), ("kill -9 $$", 137)] {
-            contained(&test, container, &["sh", "-c", script]).exits(code);
+            container.run(&["sh", "-c", script]).exits(code);
         }
-        contained(&test, container, &["no-such-command"]).exits(127);
-        contained(&test, container, &["sh", "-c", "echo $PPID; exec greet"]).succeeds().prints("1\nhello");
-        test.nothing_left(&before);
+        container.run(&["no-such-command"]).exits(127);
+        let outcome = container.run(&["sh", "-c", "echo $PPID; exec greet"]).succeeds().prints("1\nhello");
+        assert_eq!(outcome.stderr.contains("so symlink"), !container.has_device, "{outcome}");
+        container.test.nothing_left(&before);
     }
 }
 
 #[test]
 fn as_process_1_it_hands_sigterm_on() {
-    for (test, container) in containers() {
-        let before = test.environment();
-        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+    for container in containers_with_and_without_device() {
+        let before = container.test.environment();
+        let mut running = container.start(&["python", "-c", STAY]);
         running.says("hello");
-        kill("TERM", process_1(&test));
+        kill("TERM", process_1(&container.test));
         assert_eq!(running.ends(), Some(143));
-        test.nothing_left(&before);
+        container.test.nothing_left(&before);
+    }
+}
+
+/// What the command leaves behind does not end when it is asked to, so cleaning up takes a while.
+#[test]
+fn as_process_1_a_second_ctrl_c_does_not_disturb_the_cleaning_up() {
+    let script =
+        "trap 'exit 4' INT; (trap '' INT TERM; exec sleep 1000) & echo ready; while :; do sleep 0.05; done";
+    for container in containers_with_and_without_device() {
+        let before = container.test.environment();
+        let mut running = container.start(&["sh", "-c", script]);
+        running.says("ready");
+        let first = process_1(&container.test);
+        kill("INT", first);
+        wait_until("the command has ended", || processes_in(&container.test).len() == 1);
+        kill("INT", first);
+        assert_eq!(running.ends(), Some(4));
+        assert_eq!(processes_in(&container.test), Vec::<u32>::new());
+        container.test.nothing_left(&before);
     }
 }
 
 #[test]
 fn as_process_1_it_reaps_orphans() {
-    for (test, container) in containers() {
-        let code = "
+    let code = "
 import os, subprocess, sys, time
 subprocess.run(['sh', '-c', '(exit 0) & (exit 3) & (sleep 0.1; exit 4) & exit 0'])
 deadline = time.monotonic() + 20
@@ -180,19 +239,21 @@ def zombies():
 time.sleep(0.3)
 while zombies() and time.monotonic() < deadline: time.sleep(0.01)
 print(zombies())";
-        contained(&test, container, &["python", "-c", code]).succeeds().prints("[]");
+    for container in containers_with_and_without_device() {
+        container.run(&["python", "-c", code]).succeeds().prints("[]");
     }
 }
 
 #[test]
 fn as_process_1_the_server_killed_leaves_nothing() {
-    for (test, container) in containers() {
+    for container in containers_with_and_without_device().filter(|it| it.has_device) {
+        let test = &container.test;
         let before = test.environment();
-        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+        let mut running = container.start(&["python", "-c", STAY]);
         running.says("hello");
-        let first = process_1(&test);
-        kill("KILL", server(&test, first));
-        wait_until("the server is gone", || sitefs_below(&test) == [first]);
+        let first = process_1(test);
+        kill("KILL", server(test, first));
+        wait_until("the server is gone", || sitefs_below(test) == [first]);
         kill("TERM", first);
         assert_eq!(running.ends(), Some(143));
         test.nothing_left(&before);
@@ -202,15 +263,16 @@ fn as_process_1_the_server_killed_leaves_nothing() {
 /// Its death is that of all processes of the container: nobody is left to clean up, and the next command does.
 #[test]
 fn as_process_1_it_is_killed_and_no_mount_or_process_is_left() {
-    for (test, container) in containers() {
+    for container in containers_with_and_without_device() {
+        let test = &container.test;
         let before = test.environment();
-        let mut running = Running::of(in_container(&test, container, &["python", "-c", STAY]));
+        let mut running = container.start(&["python", "-c", STAY]);
         running.says("hello");
-        kill("KILL", process_1(&test));
+        kill("KILL", process_1(test));
         running.ends();
-        wait_until("all have ended", || processes_in(&test).is_empty() && sitefs_below(&test).is_empty());
+        wait_until("all have ended", || processes_in(test).is_empty() && sitefs_below(test).is_empty());
         assert!(!test.is_mounted());
-        contained(&test, container, &["greet"]).succeeds().prints("hello");
+        container.run(&["greet"]).succeeds().prints("hello");
         test.nothing_left(&before);
     }
 }
@@ -226,10 +288,6 @@ fn wrapped(test: &Sandbox, wrapper: &[&str], command: &[&str]) -> Command {
 fn in_container(test: &Sandbox, container: &[&str], command: &[&str]) -> Command {
     let command = wrapped(test, container, command);
     if container.contains(&"--user") { as_nobody(&command) } else { command }
-}
-
-fn contained(test: &Sandbox, container: &[&str], command: &[&str]) -> Outcome {
-    Outcome::of(&mut in_container(test, container, command))
 }
 
 /// The sitefs process that is process 1 of a container.

@@ -39,25 +39,28 @@ fn is_colouring(name: &OsStr) -> bool {
 
 /// The same command, run as the user `nobody` with its group alone. Only root can.
 pub fn as_nobody(command: &Command) -> Command {
-    let mut wrapped = Command::new("setpriv");
-    wrapped
+    let mut setpriv = Command::new("setpriv");
+    setpriv
         .arg(format!("--reuid={}", id_of_nobody("-u")))
         .arg(format!("--regid={}", id_of_nobody("-g")))
         // setpriv itself may still open what only root can; the program that env starts may not.
-        .args(["--clear-groups", "--", "env"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .stdin(Stdio::null());
+        .args(["--clear-groups", "--", "env"]);
+    started_by(setpriv, command)
+}
+
+/// The same command, started by a program that takes it as its last arguments.
+pub fn started_by(mut starter: Command, command: &Command) -> Command {
+    starter.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => wrapped.env(name, value),
-            None => wrapped.env_remove(name),
+            Some(value) => starter.env(name, value),
+            None => starter.env_remove(name),
         };
     }
     if let Some(folder) = command.get_current_dir() {
-        wrapped.current_dir(folder);
+        starter.current_dir(folder);
     }
-    wrapped
+    starter
 }
 
 /// `id -u nobody` or `id -g nobody`.

@@ -11,6 +11,17 @@ use super::venv::{Sandbox, python};
 
 const RUNNER: &str = include_str!("container.py");
 
+/// For a shell, in a mount namespace of its own: a `/dev` without fuse.
+pub const WITHOUT_DEVICE: &str = r#"
+    devices=$(mktemp -d)
+    mount -t tmpfs tmpfs "$devices"
+    for name in null zero full random urandom; do
+        touch "$devices/$name"
+        mount --bind "/dev/$name" "$devices/$name"
+    done
+    mount --move "$devices" /dev
+"#;
+
 /// What `docker run` is told, of a root file system that is a directory.
 #[derive(Clone)]
 pub struct Container {

@@ -21,8 +21,8 @@ mod venv;
 mod wheel;
 
 pub use cache::{Corpus, Uv, pip};
-pub use command::{Outcome, as_nobody, clean_command, nobody_can_run};
-pub use container::Container;
+pub use command::{Outcome, as_nobody, clean_command, nobody_can_run, started_by};
+pub use container::{Container, WITHOUT_DEVICE};
 pub use disk::Disk;
 pub use native::{Libraries, compile};
 pub use run::{

@@ -3,19 +3,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::common::{Outcome, Sandbox, as_nobody, skip};
+use crate::common::{Outcome, Sandbox, WITHOUT_DEVICE, as_nobody, skip};
 use crate::{FOLDED, GREET, greet, mode, mount};
-
-/// A `/dev` without fuse.
-const WITHOUT_DEVICE: &str = r#"
-    devices=$(mktemp -d)
-    mount -t tmpfs tmpfs "$devices"
-    for name in null zero full random urandom; do
-        touch "$devices/$name"
-        mount --bind "/dev/$name" "$devices/$name"
-    done
-    mount --move "$devices" /dev
-"#;
 
 /// A `/dev/fuse` that may not be opened, as a device cgroup has it.
 const FORBIDDEN_DEVICE: &str = r#"
