@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::root::Root;
 use super::{Content, Placement};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::python::PackageName;
 use crate::sys::posix::modified;
 use crate::venv::state::State;
@@ -77,6 +77,10 @@ impl Journal {
 impl Placed {
     /// What the journal says of a placement.
     pub(super) fn of(placement: &Placement) -> Result<Self> {
+        if placement.path.to_str().is_none() {
+            let path = placement.path.display();
+            return Err(Error::new(format!("{path} cannot be made: its name is not UTF-8")));
+        }
         let file = |size, seconds, nanoseconds| Trace::File { size, seconds, nanoseconds };
         let copy = |from: &Path| {
             let metadata = fs_err::metadata(from)?;

@@ -1,6 +1,6 @@
 //! What people change in an environment that was made real stays theirs.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use crate::common::{Sandbox, Tree, exact_tree};
@@ -27,6 +27,26 @@ fn a_changed_copy_is_the_users_and_stays_and_is_told() {
             fs_err::remove_dir_all(module.parent().unwrap()).unwrap();
             place.nothing_left(&before);
         }
+    }
+}
+
+/// `chmod -R g+w` on an environment must not make all of it the user's, who could not unmount it any more.
+#[test]
+fn permission_bits_alone_are_no_change() {
+    let place = Place::with_wheels([greet("1.0"), guest()]);
+    let before = place.environment();
+    for mode in place.modes.iter().filter(|mode| ["clone", "copy"].contains(mode)) {
+        mount(&place, mode).succeeds();
+        let module = place.site_packages().join("greet/__init__.py");
+        fs_err::set_permissions(&module, PermissionsExt::from_mode(0o775)).unwrap();
+        mount(&place, mode).succeeds();
+        assert_eq!(
+            fs_err::metadata(&module).unwrap().permissions().mode() & 0o777,
+            0o775,
+            "it stays as it is"
+        );
+        place.unmount().succeeds().says_nothing_of("changed");
+        place.nothing_left(&before);
     }
 }
 

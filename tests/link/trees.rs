@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +75,30 @@ fn the_cloud_corpus_makes_one_tree_in_every_mode() {
 #[ignore = "long: `make test-long`"]
 fn the_data_corpus_makes_one_tree_in_every_mode() {
     corpus_makes_one_tree("data", 3072);
+}
+
+/// No wheel can bring one, as archives of wheels are read: the names in them are text. So there is nothing to keep it by.
+#[test]
+fn a_name_that_is_no_text_is_refused_and_leaves_what_is_mounted() {
+    let place = Place::with_wheels([crate::greet("1.0")]);
+    mount(&place, "symlink").succeeds();
+    let before = seen(&place);
+    let name = OsStr::from_bytes(b"greet/b\xffd.txt");
+    fs_err::write(place.archive(&crate::greet("1.0")).join(name), "").unwrap();
+    place.seal_cache();
+    for mode in &place.modes {
+        mount(&place, mode).fails().says("greet/b\u{fffd}d.txt cannot be made: its name is not UTF-8");
+        assert_same("before", &before, "after", &seen(&place));
+    }
+    place.unmount().succeeds();
+}
+
+#[test]
+fn deep_directories_are_made_in_every_mode() {
+    let deep: String = (0..60).map(|level| format!("level{level:02}-abcdefghijklmnopqrs/")).collect();
+    let wheel = WheelBuilder::new("deep", "1.0").file(&format!("{deep}leaf.txt"), "found\n");
+    let place = Place::with_wheels([wheel]);
+    makes_one_tree(&place, &place.every_mode(), "deep directories");
 }
 
 #[test]
