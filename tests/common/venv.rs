@@ -304,13 +304,14 @@ impl Drop for Sandbox {
 
 /// The Python that tests use where any will do.
 pub fn python() -> PathBuf {
-    pythons().into_iter().next().expect("a Python 3.10 or newer")
+    // Not more of them than the first: starting each costs what a short test costs.
+    installed_pythons().next().expect("a Python 3.10 or newer").1
 }
 
 /// The Python that the corpora are pinned for, or else the one that is there.
 pub fn corpora_python() -> PathBuf {
-    let of_corpora = pythons().into_iter().find(|python| version(python) == Some((3, 11)));
-    of_corpora.unwrap_or_else(python)
+    let of_corpora = installed_pythons().find(|(version, _)| *version == (3, 11));
+    of_corpora.map_or_else(python, |(_, python)| python)
 }
 
 /// One Python of each minor version from 3.10 on that is installed here, `python3` first.
@@ -339,10 +340,6 @@ fn installed_pythons() -> impl Iterator<Item = ((u32, u32), PathBuf)> {
         paths.filter(|path| path.exists()).collect::<Vec<_>>()
     });
     candidates.filter_map(|path| inspect(&path)).filter(|(version, _)| *version >= (3, 10))
-}
-
-fn version(python: &Path) -> Option<(u32, u32)> {
-    inspect(python).map(|(version, _)| version)
 }
 
 /// A Python's version and its real path. A version manager's shim may answer with an error: then it is none.
