@@ -103,6 +103,9 @@ pub struct MountOptions {
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
+    /// Do not hold uv's lock on CACHE: `uv cache prune` and `uv cache clean` then do not wait until VENV is unmounted
+    #[arg(long)]
+    pub no_cache_lock: bool,
     /// The interpreter to create VENV with, if it is not there: a path, or a name such as python3.12
     #[arg(long)]
     pub python: Option<String>,

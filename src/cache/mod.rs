@@ -2,12 +2,14 @@
 
 pub mod archive;
 mod direct_url;
+mod lock;
 mod missing;
 mod uv;
 
 use std::path::{Path, PathBuf};
 
 pub use archive::Archive;
+pub use lock::CacheLock;
 
 use self::missing::Reasons;
 use self::uv::UvCache;

@@ -2,6 +2,7 @@
 
 mod inputs;
 mod mount;
+mod resolve;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(not(target_os = "linux"))]

@@ -19,6 +19,7 @@ use signal_hook::iterator::Signals;
 use super::filesystem::Filesystem;
 use super::log;
 use super::mount::{mount, unmount};
+use crate::cache::CacheLock;
 use crate::error::{Context, Error, Result};
 use crate::sys::answer::{Life, is_dead, life_of};
 use crate::sys::fork::{Fork, close_all_but, fork, silence};
@@ -47,6 +48,8 @@ pub struct Server {
     pub state: State,
     /// The lock on the state, held as long as the server lives: alone by `mount`, shared by several `run`.
     pub lock: StateLock,
+    /// The lock on the cache, held as long as the server lives.
+    pub cache_lock: Option<CacheLock>,
     /// Where the mount is.
     pub place: Place,
     /// What is written down once the mount answers; the server puts its own process id in.
@@ -77,6 +80,7 @@ pub struct Running {
     session: JoinHandle<io::Result<()>>,
     events: Receiver<Event>,
     lock: StateLock,
+    cache_lock: Option<CacheLock>,
 }
 
 /// What a new server process says when its mount answers; its record follows.
@@ -119,7 +123,7 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
 /// # Errors
 /// What kept the mount from answering; then there is no mount.
 pub fn start(server: Server) -> Result<Running> {
-    let Server { view, root, state, lock, mut record, allow_other, place } = server;
+    let Server { view, root, state, lock, cache_lock, mut record, allow_other, place } = server;
     let point = record.site_packages.clone();
     let (is_here, is_run) = (!matches!(place, Place::Elsewhere(_)), !matches!(place, Place::Here));
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -161,7 +165,7 @@ pub fn start(server: Server) -> Result<Running> {
         let _ = ended.send(Event::Ended);
         result
     });
-    Ok(Running { record, device, is_run, root, state, session, events, lock })
+    Ok(Running { record, device, is_run, root, state, session, events, lock, cache_lock })
 }
 
 impl Running {
@@ -172,7 +176,7 @@ impl Running {
 
     /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
     pub fn wait(self) {
-        let Self { device, is_run, root, state, session, events, lock, .. } = self;
+        let Self { device, is_run, root, state, session, events, lock, cache_lock: _cache_lock, .. } = self;
         let device = device.as_deref();
         let first = events.recv();
         // Given back by the server of a run, so that it sees whether there are others.
@@ -333,6 +337,7 @@ fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
     silence()?;
     let mut kept = vec![server.lock.as_fd(), writer];
     kept.extend(server.view.descriptors());
+    kept.extend(server.cache_lock.as_ref().map(AsFd::as_fd));
     if let Place::Elsewhere(device) = &server.place {
         kept.push(device.as_fd());
     }
