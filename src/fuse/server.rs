@@ -3,6 +3,7 @@
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,6 +20,7 @@ use signal_hook::iterator::Signals;
 use super::filesystem::Filesystem;
 use super::log;
 use super::mount::{mount, unmount};
+use super::watch;
 use crate::cache::CacheLock;
 use crate::error::{Context, Error, Result};
 use crate::sys::answer::{Life, is_dead, life_of};
@@ -126,6 +128,7 @@ pub fn start(server: Server) -> Result<Running> {
     let Server { view, root, state, lock, cache_lock, mut record, allow_other, place } = server;
     let point = record.site_packages.clone();
     let (is_here, is_run) = (!matches!(place, Place::Elsewhere(_)), !matches!(place, Place::Here));
+    let (asking, asked) = watch::bell()?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let device = match place {
         Place::Elsewhere(device) => device,
@@ -136,13 +139,15 @@ pub fn start(server: Server) -> Result<Running> {
     config.n_threads = Some(THREADS);
     // Who may see the mount is the kernel's to check, by `allow_other`.
     config.acl = SessionACL::All;
-    let started = Session::from_fd(Filesystem::new(view), device, SessionACL::All, config)
-        .context(|| format!("{} was mounted, but the kernel did not accept its server", point.display()))
-        .and_then(|session| {
-            record.pid = std::process::id();
-            record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            state.save_mount_record(&record).map(|()| session)
-        });
+    let view = Arc::new(view);
+    let started =
+        Session::from_fd(Filesystem::new(Arc::clone(&view), asking), device, SessionACL::All, config)
+            .context(|| format!("{} was mounted, but the kernel did not accept its server", point.display()))
+            .and_then(|session| {
+                record.pid = std::process::id();
+                record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                state.save_mount_record(&record).map(|()| session)
+            });
     // What is made has the permission bits that were asked for: the kernel has taken the caller's umask away.
     umask(Mode::empty());
     identity::respect_quotas();
@@ -159,6 +164,7 @@ pub fn start(server: Server) -> Result<Running> {
     ::log::info!("serving {} as process {}", point.display(), record.pid);
     let (sender, events) = channel();
     let ended = sender.clone();
+    watch::start(view, session.notifier(), asked);
     std::thread::spawn(move || forward_signals(signals, &sender));
     let session = std::thread::spawn(move || {
         let result = session.run();

@@ -109,6 +109,10 @@ fn refuse_if_made_differently(work: &Work, made: &MountRecord, command: &RunComm
     if is_what_is_wanted(work, made)? {
         return Ok(());
     }
+    if !made.vanished().is_empty() {
+        let help = format!("`sitefs mount {}` mends it", quote(&work.layout.root));
+        return Err(Error::new(format!("archives of {venv} are gone from the cache")).with_help(help));
+    }
     Err(Error::new(format!("{venv} is mounted already, with other distributions")).with_help(help))
 }
 
