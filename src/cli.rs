@@ -38,6 +38,69 @@ pub enum Command {
     Status(StatusOptions),
     /// Tell which distribution an entry comes from, its target, what it hides
     Why(WhyOptions),
+    /// Look after the store, where wheels are unpacked
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+/// What can be done with the store.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Unpack wheels into the store
+    Add(CacheAddOptions),
+    /// List what is in it
+    List(CacheOptions),
+    /// Compare every file with what its wheel said of it
+    Verify(CacheVerifyOptions),
+    /// Remove what no environment uses
+    Prune(CachePruneOptions),
+}
+
+/// What all do alike.
+#[derive(Debug, Args)]
+pub struct CacheOptions {
+    /// The store [default: SITEFS_STORE, then sitefs/store in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How much to say.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+}
+
+/// `cache add`.
+#[derive(Debug, Args)]
+pub struct CacheAddOptions {
+    /// Wheels, or folders of wheels
+    #[arg(required = true, value_name = "WHEEL")]
+    pub wheels: Vec<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub options: CacheOptions,
+}
+
+/// `cache verify`.
+#[derive(Debug, Args)]
+pub struct CacheVerifyOptions {
+    /// Folders of wheels to read instead of the store, and wheels
+    #[arg(value_name = "WHEEL")]
+    pub wheels: Vec<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub options: CacheOptions,
+}
+
+/// `cache prune`.
+#[derive(Debug, Args)]
+pub struct CachePruneOptions {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where.
+    #[command(flatten)]
+    pub options: CacheOptions,
 }
 
 /// `mount`: what, and how.
@@ -45,7 +108,7 @@ pub enum Command {
 pub struct MountCommand {
     /// The virtual environment
     pub venv: PathBuf,
-    /// The cache of unpacked wheels: uv's [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
+    /// Where wheels are: a cache of uv, a folder of .whl, or a store of sitefs [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
     pub cache: Option<PathBuf>,
     /// How it is mounted.
     #[command(flatten)]
@@ -64,7 +127,7 @@ pub struct RunCommand {
     /// The virtual environment [default: the environment variable VIRTUAL_ENV, then .venv]
     #[arg(long)]
     pub venv: Option<PathBuf>,
-    /// The cache of unpacked wheels: uv's [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
+    /// Where wheels are: a cache of uv, a folder of .whl, or a store of sitefs [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
     #[arg(long)]
     pub cache: Option<PathBuf>,
     /// How it is mounted.
@@ -103,9 +166,9 @@ pub struct MountOptions {
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
-    /// Do not hold uv's lock on CACHE: `uv cache prune` and `uv cache clean` then do not wait until VENV is unmounted
-    #[arg(long)]
-    pub no_cache_lock: bool,
+    /// Where the wheels of a folder are unpacked [default: SITEFS_STORE, then sitefs/store in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
     /// The interpreter to create VENV with, if it is not there: a path, or a name such as python3.12
     #[arg(long)]
     pub python: Option<String>,

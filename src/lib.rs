@@ -23,6 +23,7 @@ pub mod progress;
 pub mod python;
 mod shell;
 pub mod sys;
+mod user_folder;
 pub mod venv;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
 pub mod view;

@@ -10,6 +10,15 @@ const THREADS: usize = 8;
 
 /// Maps `items` on a few threads, all of which have ended on return: the caller may fork.
 pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    on_threads(items.len().div_ceil(ITEMS_PER_THREAD).min(THREADS), items, map)
+}
+
+/// The same where each item is work for a while.
+pub(crate) fn parallel_work<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    on_threads(items.len().min(THREADS), items, map)
+}
+
+fn on_threads<T: Sync, R: Send>(threads: usize, items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -22,7 +31,6 @@ pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sy
         }
     };
     let mut done = std::thread::scope(|scope| {
-        let threads = items.len().div_ceil(ITEMS_PER_THREAD).min(THREADS);
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut done = work();
         for helper in helpers {

@@ -11,10 +11,11 @@ use std::process::Command;
 use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
 use rustix::fs::FileType;
-use sitefs::cache::{Archive, Cache};
+use sitefs::cache::{Archive, Cache, Wanted};
 use sitefs::error::Error;
 use sitefs::lock::{Origin, Pin, Selection, Source};
-use sitefs::python::PackageName;
+use sitefs::progress::Progress;
+use sitefs::python::{PackageName, Tags};
 use sitefs::venv::interpreter::Interpreter;
 use url::Url;
 use uv::{Server, Uv, run};
@@ -67,7 +68,15 @@ fn git(requirement: &str, repository: &Path, revision: &str) -> Pin {
 
 fn find(uv: &Uv, pins: &[Pin]) -> Result<Vec<Archive>, Error> {
     let tags = Interpreter::remembered_in(None, &uv.venv()).unwrap().tags;
-    Cache::open(&uv.cache())?.find(pins, &tags, &uv.venv().join("bin/python"), &Selection::default())
+    find_in(&uv.cache(), pins, &tags, &uv.venv())
+}
+
+fn find_in(cache: &Path, pins: &[Pin], tags: &Tags, venv: &Path) -> Result<Vec<Archive>, Error> {
+    let (python, selection, progress) =
+        (venv.join("bin/python"), Selection::default(), Progress::unless(true));
+    let (python, selection, progress) = (&python, &selection, &progress);
+    let wanted = Wanted { pins, tags, python, selection, venv, store: None, progress };
+    Ok(Cache::open(cache)?.find(wanted)?.archives)
 }
 
 fn error(uv: &Uv, pin: Pin) -> String {
@@ -282,10 +291,8 @@ fn a_cache_reached_by_links_gives_archives_without_links() {
     let uv = uv_with_six();
     let link = uv.folder().join("link");
     symlink(uv.cache(), &link).unwrap();
-    let cache = Cache::open(&link).unwrap();
     let tags = Interpreter::remembered_in(None, &uv.venv()).unwrap().tags;
-    let found =
-        cache.find(&[index("six==1.17.0")], &tags, Path::new("python"), &Selection::default()).unwrap();
+    let found = find_in(&link, &[index("six==1.17.0")], &tags, &uv.venv()).unwrap();
     assert!(found[0].root.starts_with(fs::canonicalize(uv.cache()).unwrap()));
     assert_eq!(found[0].root, fs::canonicalize(&found[0].root).unwrap());
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use pep440_rs::Version;
 
+use super::direct_url;
+use crate::lock::Pin;
 use crate::python::PackageName;
 use crate::sys::directory::{self, Entry};
 use crate::sys::posix::{CWD, Errno, FileType};
@@ -33,6 +35,22 @@ pub struct Archive {
 impl fmt::Display for Archive {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}=={}", self.name, self.version)
+    }
+}
+
+impl Archive {
+    /// The archive in `root`, where this was found, for a pin.
+    pub(super) fn new(pin: &Pin, root: PathBuf, contents: Contents) -> Self {
+        Self {
+            name: pin.name.clone(),
+            version: contents.version.to_string(),
+            root,
+            top_level: contents.top_level,
+            dist_info: contents.dist_info,
+            data: contents.data,
+            direct_url: direct_url::text(pin),
+            generated: Vec::new(),
+        }
     }
 }
 

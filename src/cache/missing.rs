@@ -8,13 +8,28 @@ use std::path::Path;
 use pep440_rs::Version;
 use url::Url;
 
+use super::Wanted;
 use crate::error::Error;
-use crate::lock::{Pin, Selection, Source};
+use crate::lock::{Pin, Source};
 use crate::python::WheelName;
 use crate::shell::quote;
 
 /// Above this many, missing distributions are counted, not named.
 const NAMED: usize = 20;
+
+/// Pins of which a cache has nothing, each with the reasons.
+pub(super) type Missing<'a> = Vec<(&'a Pin, Reasons)>;
+
+/// Whose commands bring something into a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// uv's own.
+    Uv,
+    /// pip's, into a folder.
+    Wheelhouse,
+    /// sitefs's.
+    Store,
+}
 
 /// Why nothing in a cache is what a pin asks for.
 #[derive(Debug, Default)]
@@ -70,14 +85,9 @@ fn few<T: fmt::Display>(set: &BTreeSet<T>) -> String {
     texts.join(", ")
 }
 
-/// The error for all that is missing, out of `total` pins; `python` is the interpreter that needs it.
-pub(super) fn error(
-    missing: &[(&Pin, Reasons)],
-    total: usize,
-    cache: &Path,
-    python: &Path,
-    selection: &Selection,
-) -> Error {
+/// The error for all that is missing of what is wanted.
+pub(super) fn error(missing: &Missing, cache: &Path, owner: Owner, wanted: Wanted) -> Error {
+    let total = wanted.pins.len();
     let noun = if total == 1 { "distribution is" } else { "distributions are" };
     let mut message = format!("{} of {total} {noun} not in the cache {}:", missing.len(), cache.display());
     for (pin, reasons) in missing.iter().take(NAMED) {
@@ -90,7 +100,11 @@ pub(super) fn error(
     if missing.len() > NAMED {
         message.push_str(&format!("\n  and {} more", missing.len() - NAMED));
     }
-    Error::new(message).with_help(help(missing, cache, python, selection))
+    Error::new(message).with_help(match owner {
+        Owner::Uv => help_with_uv(missing, cache, wanted),
+        Owner::Wheelhouse => help_with_pip(missing, cache, wanted),
+        Owner::Store => help_with_store(missing, cache, wanted),
+    })
 }
 
 fn requirement(pin: &Pin) -> String {
@@ -111,13 +125,10 @@ fn without_credentials(url: &Url) -> String {
     url.to_string()
 }
 
-/// The commands that bring the missing ones into the cache, and leave the environment alone.
-fn help(missing: &[(&Pin, Reasons)], cache: &Path, python: &Path, selection: &Selection) -> String {
-    let mut files: Vec<&Path> = missing.iter().map(|(pin, _)| pin.origin.file.as_path()).collect();
-    files.sort_unstable();
-    files.dedup();
-    let (locks, requirements): (Vec<&Path>, Vec<&Path>) =
-        files.into_iter().partition(|file| file.extension() == Some(OsStr::new("lock")));
+/// The commands that bring the missing ones into uv's cache, and leave the environment alone.
+fn help_with_uv(missing: &Missing, cache: &Path, wanted: Wanted) -> String {
+    let Wanted { python, selection, .. } = wanted;
+    let (locks, requirements) = files(missing);
     let mut options = format!("--cache-dir {} --python {} --link-mode symlink", quote(cache), quote(python));
     for argument in selection.arguments() {
         options.push(' ');
@@ -136,4 +147,43 @@ fn help(missing: &[(&Pin, Reasons)], cache: &Path, python: &Path, selection: &Se
         ));
     }
     format!("Get them with `{}`", commands.join(" && "))
+}
+
+/// The lock files that want the missing ones: those of projects, and those that pip understands, too.
+fn files<'a>(missing: &'a Missing) -> (Vec<&'a Path>, Vec<&'a Path>) {
+    let mut files: Vec<&Path> = missing.iter().map(|(pin, _)| pin.origin.file.as_path()).collect();
+    files.sort_unstable();
+    files.dedup();
+    files.into_iter().partition(|file| file.extension() == Some(OsStr::new("lock")))
+}
+
+/// The command that brings the missing ones into a folder.
+fn help_with_pip(missing: &Missing, folder: &Path, wanted: Wanted) -> String {
+    format!("Get them with `{}`", pip(missing, &quote(folder), wanted))
+}
+
+fn help_with_store(missing: &Missing, store: &Path, wanted: Wanted) -> String {
+    let pip = pip(missing, "\"$wheels\"", wanted);
+    format!(
+        "Get them with `wheels=$(mktemp -d) && {pip} && sitefs cache add --store {} \"$wheels\"`",
+        quote(store)
+    )
+}
+
+/// Of an index, `pip download` gets wheels; what is a source archive, a repository or a folder, `pip wheel` builds.
+fn pip(missing: &Missing, folder: &str, wanted: Wanted) -> String {
+    let is_wheel = |pin: &Pin| match &pin.source {
+        Source::Index => true,
+        Source::Archive { url, .. } => url.path().ends_with(".whl"),
+        Source::Git { .. } | Source::Directory { .. } => false,
+    };
+    let verb = if missing.iter().all(|(pin, _)| is_wheel(pin)) {
+        "download --only-binary :all: -d"
+    } else {
+        "wheel -w"
+    };
+    let requirements: Vec<String> =
+        missing.iter().map(|(pin, _)| quote(Path::new(&requirement(pin)))).collect();
+    let python = quote(wanted.python);
+    format!("pip --python {python} {verb} {folder} --no-deps {}", requirements.join(" "))
 }

@@ -1,28 +1,70 @@
-//! Caches: pins to archives. The only code that opens CACHE, and only for reading.
+//! Caches: pins to archives. The only code that opens CACHE, and only for reading, the store's own writers apart.
 
 pub mod archive;
+mod choice;
 mod direct_url;
-mod lock;
 mod missing;
+pub mod store;
 mod uv;
+mod wheel;
+mod wheelhouse;
 
 use std::path::{Path, PathBuf};
 
 pub use archive::Archive;
-pub use lock::CacheLock;
 
-use self::missing::Reasons;
+use self::missing::Missing;
+use self::store::Store;
 use self::uv::UvCache;
+use self::wheelhouse::{Failure, Remembered, Wheelhouse};
 use crate::error::{Error, Result};
 use crate::lock::{Pin, Selection};
-use crate::parallel::parallel;
+use crate::parallel::{parallel, parallel_work};
+use crate::progress::Progress;
 use crate::python::Tags;
 
-/// A cache of unpacked wheels.
+/// Where archives are found.
 #[derive(Debug)]
 pub struct Cache {
     root: PathBuf,
-    uv: UvCache,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Uv(UvCache),
+    Store(Store),
+    Wheelhouse(Wheelhouse),
+}
+
+/// What is to be found, and for whom.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The pins.
+    pub pins: &'a [Pin],
+    /// The tags of the interpreter.
+    pub tags: &'a Tags,
+    /// The interpreter.
+    pub python: &'a Path,
+    /// What the pins are of their locks.
+    pub selection: &'a Selection,
+    /// The environment.
+    pub venv: &'a Path,
+    /// The store that a person asks for, to unpack wheels into.
+    pub store: Option<&'a Path>,
+    /// Tells how far it is.
+    pub progress: &'a Progress,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    /// An archive for each pin, in their order.
+    pub archives: Vec<Archive>,
+    /// The file of the lease that was taken on them, if they are in a store.
+    pub lease: Option<PathBuf>,
+    /// Why there is none, although they are.
+    pub unleased: Option<Error>,
 }
 
 impl Cache {
@@ -31,15 +73,16 @@ impl Cache {
     /// # Errors
     /// `root` is no directory, or nothing that sitefs knows as a cache.
     pub fn open(root: &Path) -> Result<Self> {
-        const HELP: &str = "`uv cache dir` prints where uv's cache is";
+        const HELP: &str =
+            "a cache is uv's (`uv cache dir` prints where), a folder of wheels, or a store of sitefs";
         let found = crate::sys::posix::canonicalize(root)
             .map_err(Error::from)
-            .and_then(|root| Ok((UvCache::open(&root)?, root)));
+            .and_then(|root| Ok((Kind::of(&root)?, root)));
         match found {
-            Ok((Some(uv), root)) => Ok(Self { root, uv }),
+            Ok((Some(kind), root)) => Ok(Self { root, kind }),
             Ok((None, root)) => {
                 let message = if root.is_dir() {
-                    "has no folder `archive-v*`, `wheels-v*` or `sdists-v*`"
+                    "has no folder `archive-v*`, `wheels-v*` or `sdists-v*`, and no wheel"
                 } else {
                     "is not a directory"
                 };
@@ -51,30 +94,131 @@ impl Cache {
         }
     }
 
-    /// Finds an archive for each pin, in the order of the pins, for the interpreter `python` that has these tags; the
-    /// pins are this selection of their locks.
+    /// The cache as its own lock: a wheelhouse with one version of each distribution; nothing if it is no wheelhouse.
     ///
     /// # Errors
-    /// All that is missing, at once, with the command that gets it.
-    pub fn find(
-        &self,
-        pins: &[Pin],
-        tags: &Tags,
-        python: &Path,
-        selection: &Selection,
-    ) -> Result<Vec<Archive>> {
-        let mut archives = Vec::with_capacity(pins.len());
-        let mut missing: Vec<(&Pin, Reasons)> = Vec::new();
-        for (pin, found) in pins.iter().zip(parallel(pins, |pin| self.uv.find(pin, tags))) {
+    /// A wheelhouse with several versions.
+    pub fn pins(&self) -> Result<Option<Vec<Pin>>> {
+        match &self.kind {
+            Kind::Wheelhouse(wheelhouse) => wheelhouse.pins().map(Some),
+            Kind::Uv(_) | Kind::Store(_) => Ok(None),
+        }
+    }
+
+    /// Finds an archive for each pin, and takes a lease on those in a store. Wheels of a wheelhouse are unpacked into the
+    /// store first.
+    ///
+    /// # Errors
+    /// All that is missing, at once, with the command that gets it. Wheels that cannot be used.
+    pub fn find(&self, wanted: Wanted) -> Result<Found> {
+        let store = match &self.kind {
+            Kind::Uv(uv) => {
+                let found = parallel(wanted.pins, |pin| uv.find(pin, wanted.tags));
+                let (archives, lease, unleased) = (self.all_of(found, wanted)?, None, None);
+                return Ok(Found { archives, lease, unleased });
+            }
+            Kind::Store(store) => store.clone(),
+            Kind::Wheelhouse(wheelhouse) => {
+                wheelhouse
+                    .has_all(wanted.pins, wanted.tags)
+                    .map_err(|missing| self.missing(&missing, wanted))?;
+                Store::create(&Store::choose(wanted.store)?)?
+            }
+        };
+        let mut last = None;
+        // Who prunes just now may take away what has no lease yet. Then it is looked for again.
+        for _ in 0..2 {
+            let archives = self.find_in(&store, wanted)?;
+            let (lease, unleased) = match store.lease(&archives, wanted.venv) {
+                Ok(lease) => (Some(lease), None),
+                Err(error) => (None, Some(error)),
+            };
+            last = archives.iter().map(|archive| archive.root.clone()).find(|root| !root.exists());
+            if last.is_none() {
+                return Ok(Found { archives, lease, unleased });
+            }
+        }
+        let gone = last.unwrap_or_default();
+        Err(Error::new(format!("{} is being pruned", gone.display())).with_help("mount again"))
+    }
+
+    fn find_in(&self, store: &Store, wanted: Wanted) -> Result<Vec<Archive>> {
+        if let Kind::Wheelhouse(wheelhouse) = &self.kind {
+            let found = wheelhouse.find(wanted.pins, wanted.tags, store, wanted.progress);
+            return found.map_err(|failure| match failure {
+                Failure::Missing(missing) => self.missing(&missing, wanted),
+                Failure::Unusable(error) => error,
+            });
+        }
+        self.all_of(parallel(wanted.pins, |pin| store.find(pin, wanted.tags)), wanted)
+    }
+
+    fn all_of(&self, found: Vec<Result<Archive, missing::Reasons>>, wanted: Wanted) -> Result<Vec<Archive>> {
+        let mut archives = Vec::with_capacity(found.len());
+        let mut missing = Vec::new();
+        for (pin, found) in wanted.pins.iter().zip(found) {
             match found {
                 Ok(archive) => archives.push(archive),
                 Err(reasons) => missing.push((pin, reasons)),
             }
         }
-        if missing.is_empty() {
-            Ok(archives)
-        } else {
-            Err(missing::error(&missing, pins.len(), &self.root, python, selection))
+        if missing.is_empty() { Ok(archives) } else { Err(self.missing(&missing, wanted)) }
+    }
+
+    fn missing(&self, missing: &Missing, wanted: Wanted) -> Error {
+        missing::error(missing, &self.root, self.kind.owner(), wanted)
+    }
+}
+
+impl Kind {
+    fn of(root: &Path) -> Result<Option<Self>> {
+        if let Some(store) = Store::open(root)? {
+            return Ok(Some(Self::Store(store)));
+        }
+        if let Some(uv) = UvCache::open(root)? {
+            return Ok(Some(Self::Uv(uv)));
+        }
+        Ok(Wheelhouse::open(root)?.map(Self::Wheelhouse))
+    }
+
+    /// Whose commands bring something into it.
+    fn owner(&self) -> missing::Owner {
+        match self {
+            Self::Uv(_) => missing::Owner::Uv,
+            Self::Store(_) => missing::Owner::Store,
+            Self::Wheelhouse(_) => missing::Owner::Wheelhouse,
         }
     }
+}
+
+/// A wheel, or the wheels in a folder and in those below it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn wheels_in(path: &Path) -> Result<Vec<PathBuf>> {
+    if fs_err::metadata(path)?.is_dir() { wheelhouse::files(path) } else { Ok(vec![path.to_path_buf()]) }
+}
+
+/// Reads a wheel, or those in a folder, and says of each what is wrong with it. A store remembers what they were when they
+/// were last mounted.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn verify_wheels(
+    path: &Path,
+    store: Option<&Store>,
+    progress: &Progress,
+) -> Result<Vec<(PathBuf, Result<()>)>> {
+    let wheels = wheels_in(path)?;
+    let root = if path.is_dir() { crate::sys::posix::canonicalize(path)? } else { PathBuf::new() };
+    let remembered = store.map(|store| Remembered::read(store, &root));
+    let counter = progress.counting("wheels", wheels.len());
+    let results = parallel_work(&wheels, |wheel| {
+        let last =
+            remembered.as_ref().and_then(|remembered| remembered.last_hash(wheel.strip_prefix(path).ok()?));
+        let result = wheel::verify(wheel, last.as_deref());
+        counter.one_more();
+        result
+    });
+    Ok(wheels.into_iter().zip(results).collect())
 }

@@ -66,20 +66,23 @@ pub(super) fn choose_venv(command: &RunCommand) -> Result<PathBuf> {
         .with_help("give it with --venv; --python creates it"))
 }
 
-/// The lock files, by their absolute paths.
+/// The error where there is no lock, and the cache is none.
+pub(super) fn no_lock(venv: &Path) -> Error {
+    let folder = venv.parent().unwrap_or(venv).display();
+    let names = lock::NAMES.join(", ");
+    Error::new(format!("nothing says what {} shall hold", venv.display()))
+        .with_help(format!("give a lock with -r, or put it into {folder} as {names}"))
+}
+
+/// The lock files, by their absolute paths; none where nothing says which.
 fn locks(options: &MountOptions, venv: &Venv, last: Option<&MountRecord>) -> Result<Vec<PathBuf>> {
     let mut beside = lock::NAMES.iter().map(|name| venv.root().with_file_name(name));
     let locks = if !options.requirements.is_empty() {
         options.requirements.clone()
     } else if let Some(beside) = beside.find(|path| path.is_file()) {
         vec![beside]
-    } else if let Some(last) = last {
-        last.requirements.clone()
     } else {
-        let folder = venv.root().parent().unwrap_or(venv.root()).display();
-        return Err(Error::new(format!("nothing says what {} shall hold", venv.root().display())).with_help(
-            format!("give a lock with -r, or put it into {folder} as {}", lock::NAMES.join(", ")),
-        ));
+        last.map(|last| last.requirements.clone()).unwrap_or_default()
     };
     let absolute = |path: &PathBuf| std::path::absolute(path).context(|| path.display().to_string());
     locks.iter().map(absolute).collect()

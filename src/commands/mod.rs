@@ -1,8 +1,8 @@
 //! A file a verb; each reads like its own summary.
 
+mod cache;
 mod inputs;
 mod mount;
-mod resolve;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(not(target_os = "linux"))]
@@ -29,6 +29,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Run(command) => return run::run(&command),
         Command::Status(options) => status::status(&options),
         Command::Why(options) => why::why(&options),
+        Command::Cache(command) => cache::cache(&command),
     }
     .map(|()| ExitCode::SUCCESS)
 }

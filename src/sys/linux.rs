@@ -21,6 +21,13 @@ pub fn open_directory_below(start: BorrowedFd, path: &Path, flags: OFlags) -> Op
     }
 }
 
+/// What all processes have in common that see the same files by the same paths, since the machine was started.
+pub fn surroundings() -> Option<String> {
+    let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs_err::read_link("/proc/self/ns/mnt").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.display()))
+}
+
 /// Makes a new file that shares the blocks of another.
 ///
 /// # Errors

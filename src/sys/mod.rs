@@ -46,13 +46,15 @@ use std::path::PathBuf;
 #[cfg(unix)]
 pub use entry::hold;
 #[cfg(target_os = "linux")]
-pub use linux::{HOLD, clone_file, open_directory_below};
+pub use linux::{HOLD, clone_file, open_directory_below, surroundings};
 #[cfg(target_os = "macos")]
-pub use macos::{HOLD, ask_to_end, clone_file, open_directory_below};
+pub use macos::{HOLD, ask_to_end, clone_file, open_directory_below, surroundings};
 #[cfg(unix)]
 pub use sparse::copy_bytes;
 #[cfg(windows)]
-pub use windows::{ask_to_end, beneath, beneath::hold, clone_file, copy_bytes, directory, posix};
+pub use windows::{
+    ask_to_end, beneath, beneath::hold, clone_file, copy_bytes, directory, posix, surroundings,
+};
 
 /// What a look at an entry tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

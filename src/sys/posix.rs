@@ -13,10 +13,11 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 pub use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use fs_err::canonicalize;
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, open, utimensat};
 pub use rustix::fs::{CWD, FileType};
-use rustix::fs::{Mode, OFlags, open};
 pub use rustix::io::Errno;
 use rustix::process::geteuid;
+use rustix::system::uname;
 
 /// Opens a directory for reading.
 ///
@@ -68,6 +69,73 @@ pub fn is_executable(metadata: &Metadata) -> bool {
 pub fn copy_mode(source: &Metadata, copy: &File, executable: bool) -> io::Result<()> {
     let mode = source.mode() & 0o777 | 0o200 | if executable { 0o111 } else { 0 };
     copy.set_permissions(PermissionsExt::from_mode(mode))
+}
+
+/// Makes a file read-only, and a program where it is one; then all of it is on the disk.
+///
+/// # Errors
+/// What fchmod(2) and fsync(2) say.
+pub fn seal_file(file: &File, executable: bool) -> io::Result<()> {
+    file.set_permissions(PermissionsExt::from_mode(if executable { 0o555 } else { 0o444 }))?;
+    file.sync_all()
+}
+
+/// Has what a directory lists be on the disk.
+///
+/// # Errors
+/// What open(2) and fsync(2) say.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    fs_err::File::open(path)?.sync_all()
+}
+
+/// Sets who may do what with a file or directory.
+///
+/// # Errors
+/// What chmod(2) says.
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs_err::set_permissions(path, PermissionsExt::from_mode(mode))
+}
+
+/// Who may do what with a file or directory; the bits of set-group-id and of sticky directories included.
+pub fn mode(metadata: &Metadata) -> u32 {
+    metadata.mode() & 0o7777
+}
+
+/// What tells a file from all others of its file system.
+pub fn inode(metadata: &Metadata) -> u64 {
+    metadata.ino()
+}
+
+/// Whether a file is this user's, who then may do with it what they like. Root may with all.
+pub fn is_mine(metadata: &Metadata) -> bool {
+    is_root() || metadata.uid() == user()
+}
+
+/// Makes a directory if it is not there; it has this mode then, whatever the user's mask says.
+///
+/// # Errors
+/// What mkdir(2) and chmod(2) say.
+pub fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    match fs_err::create_dir(path) {
+        Ok(()) => set_mode(path, mode),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has a file or directory be written just now, by the clock of its file system.
+///
+/// # Errors
+/// What utimensat(2) says.
+pub fn touch(path: &Path) -> io::Result<()> {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    uname().nodename().to_string_lossy().into_owned()
 }
 
 /// When a file was last written, in seconds since 1970 and nanoseconds.

@@ -14,6 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::python::Tags;
 use crate::python::tags::InterpreterFacts;
 use crate::sys::posix::modified;
+use crate::user_folder::user_folder;
 
 /// What sitefs needs to know of a virtual environment's interpreter.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl Interpreter {
     /// # Errors
     /// The interpreter is missing, does not start, or answers nonsense.
     pub fn of(venv: &Path) -> Result<Self> {
-        Self::remembered_in(user_folder().as_deref(), venv)
+        Self::remembered_in(user_folder("interpreters").as_deref(), venv)
     }
 
     /// The same, remembered in `folder`; without one the interpreter is asked.
@@ -148,14 +149,6 @@ fn identity(real: &Path) -> Result<String> {
         hash.update(fs_err::read(file).unwrap_or_default());
     }
     Ok(data_encoding::HEXLOWER.encode(&hash.finalize()))
-}
-
-fn user_folder() -> Option<PathBuf> {
-    let folder = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let of_windows = || folder("LOCALAPPDATA").filter(|_| cfg!(windows));
-    let of_home = || Some(folder("HOME")?.join(".cache"));
-    let cache = folder("XDG_CACHE_HOME").or_else(of_windows).or_else(of_home)?;
-    Some(cache.join("sitefs/interpreters"))
 }
 
 fn recall(file: &Path) -> Option<Answer> {

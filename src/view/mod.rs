@@ -28,7 +28,6 @@ mod rename;
 #[cfg(test)]
 mod tests;
 mod upper;
-mod vanished;
 mod walk;
 mod whiteouts;
 mod whole;
@@ -60,7 +59,6 @@ pub use nodes::NodeId;
 use nodes::{Nodes, Origin};
 pub use rename::Replacing;
 use upper::Upper;
-use vanished::Vanished;
 pub use walk::{Leaf, LeafContent};
 pub use whiteouts::{What, Whiteouts};
 pub use whole::Whole;
@@ -100,7 +98,6 @@ pub struct View {
     dist_infos: HashMap<OsString, usize>,
     layout: Layout,
     upper: Option<Upper>,
-    vanished: Vanished,
     /// Taken after `nodes`, where both are.
     whiteouts: Mutex<Whiteouts>,
     journal: Option<Arc<File>>,
@@ -151,7 +148,6 @@ impl View {
             .collect();
         Ok(Self {
             nodes: RwLock::new(Nodes::new(all, upper.is_some())),
-            vanished: Vanished::none_of(distributions.len()),
             distributions,
             layers,
             owners,

@@ -87,11 +87,7 @@ impl Sandbox {
         let root = fs_err::canonicalize(folder.path()).unwrap();
         fs_err::create_dir_all(root.join("home")).unwrap();
         let program = root.join("sitefs");
-        let built = env!("CARGO_BIN_EXE_sitefs");
-        // A debug build is large. What is given away must be a copy.
-        if is_for_nobody || fs_err::hard_link(built, &program).is_err() {
-            fs_err::copy(built, &program).unwrap();
-        }
+        fs_err::copy(env!("CARGO_BIN_EXE_sitefs"), &program).unwrap();
         let sandbox = Self {
             venv: root.join(venv),
             cache: root.join("cache"),
@@ -165,6 +161,11 @@ impl Sandbox {
     /// From now on the cache must stay as it is.
     pub fn seal_cache(&self) {
         *self.sealed.borrow_mut() = Some(exact_tree(&self.cache));
+    }
+
+    /// From now on the cache may change: it is one that sitefs writes.
+    pub fn unseal_cache(&self) {
+        *self.sealed.borrow_mut() = None;
     }
 
     /// The unpacked wheel in the cache that has this dist-info directory.

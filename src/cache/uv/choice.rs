@@ -9,7 +9,7 @@ use pep440_rs::Version;
 use super::pointer::CacheInfo;
 use super::provenance::Provenance;
 use crate::cache::archive::{Archive, Contents, inspect};
-use crate::cache::direct_url;
+use crate::cache::choice::{is_equal, wheel_in_url};
 use crate::cache::missing::Reasons;
 use crate::lock::{Pin, Source};
 use crate::python::{Tags, WheelName};
@@ -71,7 +71,7 @@ impl<'a> Found<'a> {
             pin,
             tags,
             reasons: Reasons::default(),
-            version: pin.version.clone().or_else(|| version_in_url(&pin.source)),
+            version: pin.version.clone().or_else(|| wheel_in_url(&pin.source).map(|wheel| wheel.version)),
             candidates: Vec::new(),
         }
     }
@@ -169,55 +169,9 @@ impl<'a> Found<'a> {
         // The settings that it was built with: what was built with any lies in a folder of its own, and is not found.
         let build_info = candidate.built.then(|| b"{}".to_vec());
         let generated = [("uv_cache.json", cache_info), ("uv_build.json", build_info)];
-        Archive {
-            name: self.pin.name.clone(),
-            version: contents.version.to_string(),
-            root,
-            top_level: contents.top_level,
-            dist_info: contents.dist_info,
-            data: contents.data,
-            direct_url: direct_url::text(self.pin),
-            generated: generated
-                .into_iter()
-                .filter_map(|(file, text)| Some((file.to_owned(), text?)))
-                .collect(),
-        }
-    }
-}
-
-/// The version of the wheel that a URL leads to; `+`, which begins a local version, is often escaped there.
-fn version_in_url(source: &Source) -> Option<Version> {
-    let Source::Archive { url, .. } = source else {
-        return None;
-    };
-    let file_name = url.path_segments()?.next_back()?.replace("%2B", "+").replace("%2b", "+");
-    file_name.parse::<WheelName>().ok().map(|wheel| wheel.version)
-}
-
-/// PEP 440's `==pinned`: a local version (`1.0+cpu`) counts only if `pinned` has one.
-fn is_equal(pinned: &Version, found: &Version) -> bool {
-    pinned == found || (!pinned.is_local() && found.is_local() && *pinned == found.clone().without_local())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_equal;
-
-    #[test]
-    fn versions_are_equal_as_pep_440_says() {
-        for (pinned, found, expected) in [
-            ("1.0", "1.0.0", true),
-            ("1.0", "1.0+cpu", true),
-            ("1.0+cpu", "1.0+cpu", true),
-            ("1.0+cpu", "1.0", false),
-            ("1.0", "1.0.post1", false),
-            ("1!1.0", "1.0", false),
-        ] {
-            assert_eq!(
-                is_equal(&pinned.parse().unwrap(), &found.parse().unwrap()),
-                expected,
-                "{pinned} {found}"
-            );
-        }
+        let mut archive = Archive::new(self.pin, root, contents);
+        archive.generated =
+            generated.into_iter().filter_map(|(file, text)| Some((file.to_owned(), text?))).collect();
+        archive
     }
 }

@@ -200,6 +200,72 @@ pub fn copy_mode(_source: &Metadata, _copy: &File, _executable: bool) -> io::Res
     Ok(())
 }
 
+/// Has all of a file be on the disk. It stays writable: what is read-only cannot be removed here.
+///
+/// # Errors
+/// What the system says.
+pub fn seal_file(file: &File, _executable: bool) -> io::Result<()> {
+    file.sync_all()
+}
+
+/// A directory cannot be opened here, and needs no flushing.
+///
+/// # Errors
+/// None.
+pub fn sync_directory(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// There are no modes here.
+///
+/// # Errors
+/// None.
+pub fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// There are no modes here.
+pub fn mode(_metadata: &Metadata) -> u32 {
+    0
+}
+
+/// The standard library does not tell it.
+pub fn inode(_metadata: &Metadata) -> u64 {
+    0
+}
+
+/// What the system lets one do shows when it is done.
+pub fn is_mine(_metadata: &Metadata) -> bool {
+    true
+}
+
+/// Makes a directory if it is not there.
+///
+/// # Errors
+/// What the system says.
+pub fn make_directory(path: &Path, _mode: u32) -> io::Result<()> {
+    match fs_err::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Has a file be written just now.
+///
+/// # Errors
+/// What the system says.
+pub fn touch(path: &Path) -> io::Result<()> {
+    if fs_err::metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    OpenOptions::new().write(true).open(path)?.set_modified(SystemTime::now())
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
 /// When a file was last written, in seconds since 1970 and nanoseconds.
 pub fn modified(metadata: &Metadata) -> (i64, i64) {
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);

@@ -1,0 +1,153 @@
+//! Removing from a store what no environment uses: mark, then sweep.
+//!
+//! A mount takes its lease before it looks whether all is there; this takes a wheel away before it looks at the leases
+//! again, and puts back what has one by then. So one of the two sees the other, without any lock.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::lease::{Answer, HOLDS};
+use super::staging::{self, Staging};
+use super::{Place, Store, is_absent};
+use crate::error::Result;
+use crate::python::WheelName;
+use crate::sys::posix;
+
+/// What is younger than this is kept: who brought it may be about to use it.
+const YOUNG: Duration = Duration::from_secs(3600);
+
+/// What `prune` did, or would do.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// What was removed.
+    pub freed: Vec<Freed>,
+    /// How many wheels stay, because an environment uses them.
+    pub used: usize,
+    /// How many stay, because they came within the last hour.
+    pub young: usize,
+    /// How many stay, because they are another user's.
+    pub of_others: usize,
+    /// How many leases had expired, or are of environments that are gone.
+    pub leases: usize,
+}
+
+/// A wheel that was removed.
+#[derive(Debug)]
+pub struct Freed {
+    /// Where it was.
+    pub place: Place,
+    /// Its name, where that is known.
+    pub wheel: Option<WheelName>,
+    /// How many bytes its files had.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes what no environment uses; only says so in a dry run.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn prune(&self, is_dry_run: bool) -> Result<Pruned> {
+        let staging = Staging::new(self)?;
+        staging.sweep()?;
+        let now = staging.now()?;
+        let mut pruned = Pruned::default();
+        let used = self.mark(now, is_dry_run, &mut pruned)?;
+        let mut taken = HashMap::new();
+        for place in self.places()? {
+            let metadata = match fs_err::symlink_metadata(&place.directory) {
+                Ok(metadata) => metadata,
+                Err(error) if is_absent(&error) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let archive = fs_err::symlink_metadata(place.archive());
+            if used.contains(&place.key()) {
+                pruned.used += 1;
+            } else if age(now, metadata.modified()?) < YOUNG {
+                pruned.young += 1;
+            } else if archive.is_ok_and(|archive| !posix::is_mine(&archive)) {
+                pruned.of_others += 1;
+            } else if is_dry_run {
+                let details = place.details().ok();
+                let bytes = details.as_ref().map_or(0, |details| details.bytes);
+                pruned.freed.push(Freed { place, wheel: details.map(|details| details.wheel), bytes });
+            } else {
+                let aside = staging.path().join(&place.sha256);
+                let details = place.details().ok();
+                fs_err::rename(&place.directory, &aside)?;
+                taken.insert(place.key(), (place, details, aside));
+            }
+        }
+        for (_, lease) in self.all_leases()? {
+            for key in &lease.wheels {
+                if !used.contains(key)
+                    && let Some((place, _, aside)) = taken.remove(key)
+                {
+                    self.put_back(&place, &aside)?;
+                    pruned.used += 1;
+                }
+            }
+        }
+        self.sweep(taken.into_values(), &mut pruned)?;
+        Ok(pruned)
+    }
+
+    /// The wheels that are used. Leases that do not hold any more are removed.
+    fn mark(&self, now: SystemTime, is_dry_run: bool, pruned: &mut Pruned) -> Result<HashSet<String>> {
+        let mut used = HashSet::new();
+        for (path, lease) in self.all_leases()? {
+            let Ok(renewed) = fs_err::symlink_metadata(&path).and_then(|metadata| metadata.modified()) else {
+                continue;
+            };
+            let age = age(now, renewed);
+            let holds = match lease.ask(self) {
+                Answer::Uses => true,
+                // A mount takes its lease before the environment says that it is mounted.
+                Answer::UsesNot => age < YOUNG,
+                Answer::Unknown => age < HOLDS,
+            };
+            if holds {
+                used.extend(lease.wheels);
+                continue;
+            }
+            pruned.leases += 1;
+            if !is_dry_run {
+                // Another user's stays, and does not hold.
+                let _ = fs_err::remove_file(&path);
+            }
+        }
+        Ok(used)
+    }
+
+    fn put_back(&self, place: &Place, aside: &std::path::Path) -> Result<()> {
+        let parent = place.directory.parent().unwrap_or(&self.root);
+        posix::make_directory(parent, self.mode)?;
+        match fs_err::rename(aside, &place.directory) {
+            // Somebody has unpacked it again.
+            Err(_) if place.details().is_ok() => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    fn sweep(
+        &self,
+        taken: impl Iterator<Item = (Place, Option<super::Details>, PathBuf)>,
+        pruned: &mut Pruned,
+    ) -> Result<()> {
+        for (place, details, aside) in taken {
+            let bytes = staging::remove(&aside)?;
+            if let Some(parent) = place.directory.parent() {
+                // Where it has other versions, it stays.
+                let _ = fs_err::remove_dir(parent);
+            }
+            pruned.freed.push(Freed { place, wheel: details.map(|details| details.wheel), bytes });
+        }
+        pruned.freed.sort_by_key(|freed| freed.place.key());
+        Ok(())
+    }
+}
+
+fn age(now: SystemTime, then: SystemTime) -> Duration {
+    now.duration_since(then).unwrap_or_default()
+}
