@@ -42,10 +42,12 @@ check: ## formatting, lints, documentation, and dependencies where cargo-deny is
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo 'check: cargo-deny is not installed, so deny.toml was not checked (cargo install cargo-deny)'; fi
 
+# Tests wait more than they compute, so more of them run than there are cores.
 .PHONY: test
 test: tools fuse disks ## all tests, with the tools that they need
 	@rm -f target/skipped.txt
-	@if cargo nextest --version >/dev/null 2>&1; then run='cargo nextest run'; cargo test --locked --doc; else run='cargo test'; fi; \
+	@if cargo nextest --version >/dev/null 2>&1; then run="cargo nextest run --test-threads $$((2 * $$(nproc)))"; cargo test --locked --doc; \
+	else run='cargo test'; fi; \
 	$$run --locked --no-fail-fast || failed=1; \
 	if [ -s target/skipped.txt ]; then echo "*** SKIPPED $$(wc -l <target/skipped.txt) tests, because:"; sort target/skipped.txt | uniq -c; fi; \
 	exit $${failed:-0}
@@ -65,8 +67,9 @@ check-platforms: ## type-check for macOS and Windows; nothing is built or run
 	@tests/check-platforms $(TOOLS)/debian-rust
 
 .PHONY: test-static
-test-static: tools fuse ## the tests of containers and images with a static binary; a debug build, which takes half the time
-	$(STATIC) cargo test $(STATIC_OPTIONS) --no-fail-fast --test containers --test images --test static
+test-static: tools fuse ## the tests of images, and of what containers may, with a static binary; a debug build, which takes half the time
+	$(STATIC) cargo test $(STATIC_OPTIONS) --no-fail-fast --test images --test static
+	$(STATIC) cargo test $(STATIC_OPTIONS) --no-fail-fast --test containers -- privileges_decide rootless
 
 .PHONY: test-long
 test-long: tools fuse disks ## the tests that take minutes: link modes of the larger corpora

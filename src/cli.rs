@@ -166,6 +166,9 @@ pub struct MountOptions {
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
+    /// Do not hold uv's lock on CACHE: `uv cache prune` and `uv cache clean` then do not wait until VENV is unmounted
+    #[arg(long)]
+    pub no_cache_lock: bool,
     /// Where the wheels of a folder are unpacked [default: SITEFS_STORE, then sitefs/store in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
+use crate::cache::CacheLock;
 use crate::error::{Error, Result};
 use crate::place::LinkMode;
 use crate::shell::quote;
@@ -22,6 +23,8 @@ pub struct Server {
     pub state: State,
     /// The lock on the state.
     pub lock: StateLock,
+    /// The lock on the cache.
+    pub cache_lock: Option<CacheLock>,
     /// Where the mount is.
     pub place: Place,
     /// What is written down once the mount answers.

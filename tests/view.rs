@@ -148,21 +148,3 @@ fn data_files_are_links_but_programs_and_configuration_are_private_copies() {
     fs_err::remove_dir_all(test.venv.join("etc")).unwrap();
     test.nothing_left(&before);
 }
-
-#[test]
-fn what_was_pruned_under_the_mount_is_an_error_not_an_empty_directory() {
-    let Some(test) = Sandbox::with_fuse() else { return };
-    let [one, two] = pair();
-    let test = test.with_wheels([one.clone(), two]);
-    test.mount().succeeds();
-    let archive = test.archive(&one);
-    let away = archive.with_extension("away");
-    fs_err::rename(&archive, &away).unwrap();
-    let mut listing = fs_err::read_dir(test.site_packages().join("shared")).unwrap();
-    let error = listing.next().unwrap().unwrap_err();
-    assert!(error.to_string().contains("Input/output error"), "{error}");
-    let log = fs_err::read_to_string(test.venv.join(".sitefs/server.log")).unwrap();
-    assert!(log.contains("cannot be listed any more"), "{log}");
-    fs_err::rename(&away, &archive).unwrap();
-    assert!(test.site_packages().join("shared/one.py").exists(), "it is there again");
-}

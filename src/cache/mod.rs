@@ -3,6 +3,7 @@
 pub mod archive;
 mod choice;
 mod direct_url;
+mod lock;
 mod missing;
 pub mod store;
 mod uv;
@@ -12,6 +13,7 @@ mod wheelhouse;
 use std::path::{Path, PathBuf};
 
 pub use archive::Archive;
+pub use lock::CacheLock;
 
 use self::missing::Missing;
 use self::store::Store;
@@ -92,6 +94,11 @@ impl Cache {
                 .because(error)
                 .with_help(HELP)),
         }
+    }
+
+    /// Whether uv made it, whose commands may remove what is in it.
+    pub fn is_of_uv(&self) -> bool {
+        matches!(self.kind, Kind::Uv(_))
     }
 
     /// The cache as its own lock: a wheelhouse with one version of each distribution; nothing if it is no wheelhouse.

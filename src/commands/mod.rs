@@ -3,6 +3,7 @@
 mod cache;
 mod inputs;
 mod mount;
+mod resolve;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(not(target_os = "linux"))]

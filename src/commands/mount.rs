@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::status;
 use super::unmount::unmount_one;
 use super::work::Work;
-use crate::cli::{MountCommand, MountOptions, print};
+use crate::cli::{MountCommand, MountOptions, Verbosity, print};
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place};
 use crate::place::{self, Difficulty, LinkMode};
@@ -61,7 +61,7 @@ fn complete(venv: &Venv, command: &MountCommand, started: Instant) -> Result<()>
     result
 }
 
-/// An explicit link mode takes the place of a living mount; without one, there is nothing to do.
+/// An explicit link mode takes the place of a living mount, and so does what mends one.
 fn make_way(layout: &Layout, state: &State, options: &MountOptions) -> Result<()> {
     if state.is_running() {
         return Err(in_use(layout));
@@ -69,9 +69,22 @@ fn make_way(layout: &Layout, state: &State, options: &MountOptions) -> Result<()
     let wants_files = options.link_mode()?.one().is_some_and(|mode| mode != LinkMode::Fuse);
     match living_mount(layout, state)? {
         Some(_) if wants_files => unmount_one(&layout.root, false, options.verbosity),
+        Some(_) if has_vanished(state) => {
+            let venv = layout.root.display();
+            options
+                .verbosity
+                .note(format!("archives of {venv} are gone from the cache, so it is mounted anew"));
+            // Who uses it has lost its packages already.
+            unmount_one(&layout.root, true, Verbosity { quiet: true, verbose: false })
+        }
         Some(point) => Err(already_mounted(layout, state, &point)),
         None => Ok(()),
     }
+}
+
+/// Whether the cache has lost something that is mounted.
+fn has_vanished(state: &State) -> bool {
+    state.mount_record().is_some_and(|record| !record.vanished().is_empty())
 }
 
 fn make(work: &mut Work, mode: LinkMode, command: &MountCommand, started: Instant) -> Result<(), Difficulty> {

@@ -10,9 +10,10 @@ use crate::cli::{StatusOptions, print};
 use crate::error::Result;
 use crate::place::{self, LinkMode};
 use crate::shell::quote;
+use crate::sys::answer::ask;
 use crate::sys::mounts;
 use crate::venv::resolve;
-use crate::venv::state::{MountRecord, State};
+use crate::venv::state::{MountRecord, MountedDistribution, State};
 use crate::view::EntriesChoice;
 
 pub(super) fn status(options: &StatusOptions) -> Result<()> {
@@ -85,6 +86,9 @@ struct Details {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     options: Vec<String>,
     distributions: usize,
+    /// Those whose archives are in the cache no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vanished: Vec<String>,
     pid: u32,
     /// In seconds since 1970.
     since: u64,
@@ -103,6 +107,7 @@ impl Status {
             requirements: record.requirements.clone(),
             options: record.selection.arguments(),
             distributions: record.distributions.len(),
+            vanished: Vec::new(),
             pid: record.pid,
             since: record.since,
             sitefs: record.sitefs.clone(),
@@ -135,7 +140,10 @@ impl Status {
             },
         };
         let details = record.filter(|_| condition != Condition::Unmounted);
-        let mount = details.and_then(|record| Self::mounted(&record).mount);
+        let mut mount = details.as_ref().and_then(|record| Self::mounted(record).mount);
+        if let (Some(record), Some(mount)) = (&details, &mut mount) {
+            mount.vanished = vanished(record)?;
+        }
         Ok(Self { venv: root.to_path_buf(), state: condition, mount })
     }
 
@@ -175,16 +183,39 @@ impl Status {
             (Condition::Incomplete, _) => ("incomplete", format!("made           in part; {mend}")),
             _ => ("dead", format!("server         process {} is dead; {mend}", mount.pid)),
         };
+        let vanished = match mount.vanished.as_slice() {
+            [] => String::new(),
+            vanished => format!(
+                "\n  vanished       {}, from the cache; `sitefs mount {quoted}` mends it",
+                few(vanished)
+            ),
+        };
         format!(
             "{venv}: {condition} ({})
   distributions  {}, from {}{options}
   cache          {}
-  {life}",
+  {life}{vanished}",
             mount.how,
             mount.distributions,
             requirements.join(", "),
             mount.cache.display(),
         )
+    }
+}
+
+/// The distributions whose archives are in the cache no more. Of a cache that does not answer, nothing can be said.
+fn vanished(record: &MountRecord) -> Result<Vec<String>> {
+    let listed = |gone: Vec<&MountedDistribution>| gone.iter().map(|one| format!("{one}\n")).collect();
+    let told = ask(|| Ok(listed(record.vanished())))?.unwrap_or_default();
+    Ok(told.lines().map(str::to_owned).collect())
+}
+
+/// The first three.
+fn few(names: &[String]) -> String {
+    let named = names.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0..4 => named,
+        count => format!("{named} and {} more", count - 3),
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     let state = State::of(root);
     let points: Vec<PathBuf> = mounts_of(root)?.into_iter().map(|mount| mount.point).collect();
     if points.is_empty() && !place::exists(&state) {
-        return Err(if state.is_locked() { state.held() } else { not_mounted(root) });
+        return Err(if is_held(&state) { state.held() } else { not_mounted(root) });
     }
     if points.is_empty() && state.is_running() {
         return Err(Error::new(format!("{} is in use by `sitefs run`", root.display()))
@@ -99,6 +99,18 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     }
     verbosity.say(format!("unmounted {}", root.display()));
     Ok(())
+}
+
+/// Whether a server keeps the lock without a mount. Another command that is about to end does not.
+fn is_held(state: &State) -> bool {
+    let started = Instant::now();
+    while state.is_locked() {
+        if started.elapsed() > GRACE {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
 }
 
 /// Were this cut short, `status` would tell. On a full disk nothing can be written, and undoing goes before telling.

@@ -6,13 +6,13 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::inputs::{Inputs, no_lock};
-use crate::cache::{Archive, Cache, Wanted};
+use super::inputs::Inputs;
+use super::resolve::{Resolved, resolve};
+use crate::cache::{Archive, CacheLock};
 use crate::cli::MountOptions;
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place, Server};
 use crate::link;
-use crate::lock::{Lock, Target};
 use crate::outside;
 use crate::parallel::parallel;
 use crate::place::{self, Applied, Difficulty, LinkMode, Placement};
@@ -30,6 +30,8 @@ pub(super) struct Work<'a> {
     pub(super) layout: Layout,
     pub(super) state: State,
     archives: Vec<Archive>,
+    /// What keeps the archives in the cache, where it can be had.
+    pub(super) cache_lock: Option<CacheLock>,
     inputs: Inputs,
     options: &'a MountOptions,
     is_for_run: bool,
@@ -49,9 +51,9 @@ impl<'a> Work<'a> {
         let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
         let state = State::of(venv.root());
         let inputs = Inputs::choose(cache, options, venv, &state)?;
-        let archives = resolve(&inputs, &interpreter, &layout, options)?;
+        let Resolved { archives, cache_lock } = resolve(&inputs, &interpreter, &layout, options)?;
         let has_begun = Cell::new(false);
-        Ok(Self { layout, state, archives, inputs, options, is_for_run, has_begun })
+        Ok(Self { layout, state, archives, cache_lock, inputs, options, is_for_run, has_begun })
     }
 
     /// Tries the link modes that are allowed, in turn.
@@ -135,6 +137,7 @@ impl<'a> Work<'a> {
             root: self.layout.root.clone(),
             state: self.state.clone(),
             lock,
+            cache_lock: self.cache_lock.as_ref().map(CacheLock::again).transpose()?,
             place,
             allow_other: self.allow_other(),
         })
@@ -332,40 +335,6 @@ impl<'a> Work<'a> {
         }
         Ok(kept)
     }
-}
-
-/// What the locks ask for, as the cache has it. Nothing is changed here but the store.
-fn resolve(
-    inputs: &Inputs,
-    interpreter: &Interpreter,
-    layout: &Layout,
-    options: &MountOptions,
-) -> Result<Vec<Archive>> {
-    let target = Target { markers: &interpreter.markers, tags: &interpreter.tags };
-    let locks = Lock::read(&inputs.requirements, target, &inputs.selection)?;
-    locks.notes.iter().for_each(|note| options.verbosity.note(note));
-    let cache = Cache::open(&inputs.cache)?;
-    let pins = if inputs.requirements.is_empty() {
-        cache.pins()?.ok_or_else(|| no_lock(&layout.root))?
-    } else {
-        locks.select(&interpreter.markers)?
-    };
-    // The environment may be one that is made for this, and removed again if it cannot be completed.
-    let python = canonicalize(layout.python())?;
-    let progress = Progress::unless(options.verbosity.quiet);
-    let found = cache.find(Wanted {
-        pins: &pins,
-        tags: &interpreter.tags,
-        python: &python,
-        selection: &inputs.selection,
-        venv: &layout.root,
-        store: options.store.as_deref(),
-        progress: &progress,
-    })?;
-    if let Some(why) = found.unleased {
-        options.verbosity.detail(format!("`sitefs cache prune` will not know of this environment: {why}"));
-    }
-    Ok(found.archives)
 }
 
 /// Without its METADATA, a distribution is not installed.

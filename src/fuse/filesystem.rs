@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -21,6 +22,7 @@ use fuser::{
 use rustix::fs::SeekFrom;
 
 use super::convert::{absent, attr, device_of, errno, handle, inode_of, kind, node, owner, time};
+use super::watch::Asking;
 use crate::view::{Attributes, Changes, Failure, NodeId, Replacing, View};
 
 /// Without end: the kernel cuts it to the largest time it knows.
@@ -41,12 +43,21 @@ const CAPABILITIES: [InitFlags; 6] = [
 
 /// A mounted view.
 pub(super) struct Filesystem {
-    view: View,
+    view: Arc<View>,
+    watch: Asking,
 }
 
 impl Filesystem {
-    pub(super) fn new(view: View) -> Self {
-        Self { view }
+    pub(super) fn new(view: Arc<View>, watch: Asking) -> Self {
+        Self { view, watch }
+    }
+
+    /// The answer for what an archive may have taken with it when it vanished.
+    fn errno(&self, operation: &str, failure: &Failure) -> Errno {
+        if self.view.has_newly_vanished() {
+            self.watch.look();
+        }
+        errno(operation, failure)
     }
 
     /// The directory's entries from `offset` on: `.`, `..`, then the view's. `add` takes one and says whether it is full.
@@ -86,7 +97,7 @@ impl fuser::Filesystem for Filesystem {
         guarded("lookup", || match self.view.lookup(node(parent), name) {
             Ok(Some(attributes)) => reply.entry(&FOREVER, &attr(&attributes), GENERATION),
             Ok(None) => reply.entry(&FOREVER, &absent(), GENERATION),
-            Err(failure) => reply.error(errno("lookup", &failure)),
+            Err(failure) => reply.error(self.errno("lookup", &failure)),
         });
     }
 
@@ -139,7 +150,7 @@ impl fuser::Filesystem for Filesystem {
             });
             match listed {
                 Ok(()) => reply.ok(),
-                Err(failure) => reply.error(errno("readdir", &failure)),
+                Err(failure) => reply.error(self.errno("readdir", &failure)),
             }
         });
     }
@@ -155,20 +166,27 @@ impl fuser::Filesystem for Filesystem {
         guarded("readdirplus", || {
             let listed = self.list(inode, offset, |node, next, name, file_type| {
                 let is_dots = next <= 2;
-                // What is gone since it was listed, or cannot be told of, is listed all the same; a lookup says why.
-                let attributes =
-                    self.view.attributes(node).ok().filter(|_| is_dots || self.view.remember(node));
-                let told =
-                    attributes.map_or(FileAttr { kind: kind(file_type), ..absent() }, |known| attr(&known));
-                let is_full = reply.add(inode_of(node), next, name, &FOREVER, &told, GENERATION);
-                if is_full && !is_dots && attributes.is_some() {
+                // What cannot be told of is listed all the same; the kernel asks again, and hears why.
+                let (told, valid) = match self.view.attributes(node) {
+                    Ok(known) => (attr(&known), FOREVER),
+                    Err(_) => {
+                        let unknown = FileAttr { ino: inode_of(node), kind: kind(file_type), ..absent() };
+                        (unknown, Duration::ZERO)
+                    }
+                };
+                // What was removed since it was listed is listed no more.
+                if !is_dots && !self.view.remember(node) {
+                    return Ok(false);
+                }
+                let is_full = reply.add(inode_of(node), next, name, &valid, &told, GENERATION);
+                if is_full && !is_dots {
                     self.view.forget(node, 1);
                 }
                 Ok(is_full)
             });
             match listed {
                 Ok(()) => reply.ok(),
-                Err(failure) => reply.error(errno("readdirplus", &failure)),
+                Err(failure) => reply.error(self.errno("readdirplus", &failure)),
             }
         });
     }

@@ -8,6 +8,7 @@ mod log;
 mod mount;
 mod private;
 mod server;
+mod watch;
 
 pub use mount::{check, check_device, unmount};
 pub use private::{Waiting, mount_privately};

@@ -3,6 +3,7 @@
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,6 +20,8 @@ use signal_hook::iterator::Signals;
 use super::filesystem::Filesystem;
 use super::log;
 use super::mount::{mount, unmount};
+use super::watch;
+use crate::cache::CacheLock;
 use crate::error::{Context, Error, Result};
 use crate::sys::answer::{Life, is_dead, life_of};
 use crate::sys::fork::{Fork, close_all_but, fork, silence};
@@ -47,6 +50,8 @@ pub struct Server {
     pub state: State,
     /// The lock on the state, held as long as the server lives: alone by `mount`, shared by several `run`.
     pub lock: StateLock,
+    /// The lock on the cache, held as long as the server lives.
+    pub cache_lock: Option<CacheLock>,
     /// Where the mount is.
     pub place: Place,
     /// What is written down once the mount answers; the server puts its own process id in.
@@ -77,6 +82,7 @@ pub struct Running {
     session: JoinHandle<io::Result<()>>,
     events: Receiver<Event>,
     lock: StateLock,
+    cache_lock: Option<CacheLock>,
 }
 
 /// What a new server process says when its mount answers; its record follows.
@@ -119,9 +125,10 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
 /// # Errors
 /// What kept the mount from answering; then there is no mount.
 pub fn start(server: Server) -> Result<Running> {
-    let Server { view, root, state, lock, mut record, allow_other, place } = server;
+    let Server { view, root, state, lock, cache_lock, mut record, allow_other, place } = server;
     let point = record.site_packages.clone();
     let (is_here, is_run) = (!matches!(place, Place::Elsewhere(_)), !matches!(place, Place::Here));
+    let (asking, asked) = watch::bell()?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let device = match place {
         Place::Elsewhere(device) => device,
@@ -132,13 +139,15 @@ pub fn start(server: Server) -> Result<Running> {
     config.n_threads = Some(THREADS);
     // Who may see the mount is the kernel's to check, by `allow_other`.
     config.acl = SessionACL::All;
-    let started = Session::from_fd(Filesystem::new(view), device, SessionACL::All, config)
-        .context(|| format!("{} was mounted, but the kernel did not accept its server", point.display()))
-        .and_then(|session| {
-            record.pid = std::process::id();
-            record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            state.save_mount_record(&record).map(|()| session)
-        });
+    let view = Arc::new(view);
+    let started =
+        Session::from_fd(Filesystem::new(Arc::clone(&view), asking), device, SessionACL::All, config)
+            .context(|| format!("{} was mounted, but the kernel did not accept its server", point.display()))
+            .and_then(|session| {
+                record.pid = std::process::id();
+                record.since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                state.save_mount_record(&record).map(|()| session)
+            });
     // What is made has the permission bits that were asked for: the kernel has taken the caller's umask away.
     umask(Mode::empty());
     identity::respect_quotas();
@@ -155,13 +164,14 @@ pub fn start(server: Server) -> Result<Running> {
     ::log::info!("serving {} as process {}", point.display(), record.pid);
     let (sender, events) = channel();
     let ended = sender.clone();
+    watch::start(view, session.notifier(), asked);
     std::thread::spawn(move || forward_signals(signals, &sender));
     let session = std::thread::spawn(move || {
         let result = session.run();
         let _ = ended.send(Event::Ended);
         result
     });
-    Ok(Running { record, device, is_run, root, state, session, events, lock })
+    Ok(Running { record, device, is_run, root, state, session, events, lock, cache_lock })
 }
 
 impl Running {
@@ -172,7 +182,7 @@ impl Running {
 
     /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
     pub fn wait(self) {
-        let Self { device, is_run, root, state, session, events, lock, .. } = self;
+        let Self { device, is_run, root, state, session, events, lock, cache_lock: _cache_lock, .. } = self;
         let device = device.as_deref();
         let first = events.recv();
         // Given back by the server of a run, so that it sees whether there are others.
@@ -333,6 +343,7 @@ fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
     silence()?;
     let mut kept = vec![server.lock.as_fd(), writer];
     kept.extend(server.view.descriptors());
+    kept.extend(server.cache_lock.as_ref().map(AsFd::as_fd));
     if let Place::Elsewhere(device) = &server.place {
         kept.push(device.as_fd());
     }

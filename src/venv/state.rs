@@ -1,5 +1,6 @@
 //! What sitefs keeps in `VENV/.sitefs/`: a lock, the record of the mount, the server's log.
 
+use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -83,6 +84,23 @@ pub struct MountedDistribution {
     pub dist_info: String,
     /// The directories of the archive that are layers of the view, lowest first.
     pub layers: Vec<PathBuf>,
+}
+
+impl MountRecord {
+    /// The distributions whose archives are in the cache no more, where entries lead there.
+    pub fn vanished(&self) -> Vec<&MountedDistribution> {
+        let leads_there = matches!(self.link_mode, LinkMode::Fuse | LinkMode::Symlink);
+        let is_gone = |distribution: &&MountedDistribution| {
+            distribution.layers.iter().any(|layer| fs_err::symlink_metadata(layer).is_err())
+        };
+        self.distributions.iter().filter(|_| leads_there).filter(is_gone).collect()
+    }
+}
+
+impl fmt::Display for MountedDistribution {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}=={}", self.name, self.version)
+    }
 }
 
 /// The right to change an environment; given back when dropped, by whichever process drops it last.

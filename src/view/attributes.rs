@@ -76,6 +76,7 @@ impl View {
     pub fn attributes(&self, node: NodeId) -> Result<Attributes, Failure> {
         let nodes = self.nodes.read();
         let found = nodes.get(node).ok_or_else(Failure::absent)?;
+        self.check_presence(&nodes, node, found)?;
         let path = nodes.path(node);
         let place = || path.clone().unwrap_or_default();
         match &found.origin {

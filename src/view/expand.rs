@@ -64,9 +64,12 @@ impl View {
         for &id in &listing.lower {
             let layer = self.layer(id)?;
             // A directory that was there and is gone is a broken cache, not an absent name.
-            let mut entries = layer.list(path).map_err(|errno| Failure {
-                errno: Errno::IO,
-                reason: format!("{} cannot be listed any more: {errno}", layer.path(path).display()),
+            let mut entries = layer.list(path).map_err(|errno| {
+                self.suspect(id);
+                Failure {
+                    errno: Errno::IO,
+                    reason: format!("{} cannot be listed any more: {errno}", layer.path(path).display()),
+                }
             })?;
             if path.as_os_str().is_empty() {
                 entries.retain(|entry| !self.is_data_directory(&entry.name));

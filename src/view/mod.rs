@@ -28,6 +28,7 @@ mod rename;
 #[cfg(test)]
 mod tests;
 mod upper;
+mod vanished;
 mod walk;
 mod whiteouts;
 mod whole;
@@ -59,6 +60,7 @@ pub use nodes::NodeId;
 use nodes::{Nodes, Origin};
 pub use rename::Replacing;
 use upper::Upper;
+use vanished::Vanished;
 pub use walk::{Leaf, LeafContent};
 pub use whiteouts::{What, Whiteouts};
 pub use whole::Whole;
@@ -98,6 +100,7 @@ pub struct View {
     dist_infos: HashMap<OsString, usize>,
     layout: Layout,
     upper: Option<Upper>,
+    vanished: Vanished,
     /// Taken after `nodes`, where both are.
     whiteouts: Mutex<Whiteouts>,
     journal: Option<Arc<File>>,
@@ -148,6 +151,7 @@ impl View {
             .collect();
         Ok(Self {
             nodes: RwLock::new(Nodes::new(all, upper.is_some())),
+            vanished: Vanished::none_of(distributions.len()),
             distributions,
             layers,
             owners,

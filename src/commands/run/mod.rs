@@ -12,6 +12,7 @@ use self::supervisor::{Supervisor, Unmounting};
 use super::inputs::choose_venv;
 use super::mount::open_or_create;
 use super::work::{Work, is_uninstalled};
+use crate::cache::CacheLock;
 use crate::cli::RunCommand;
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place};
@@ -35,14 +36,19 @@ pub(super) fn run(command: &RunCommand) -> Result<ExitCode> {
     if result.is_err() && is_new {
         fs_err::remove_dir_all(venv.root())?;
     }
-    let (child, unmounting) = result?;
+    // Files have no server that would hold it.
+    let (child, unmounting, _cache_lock) = result?;
     let supervisor = Supervisor { signals: &signals, verbosity: command.options.verbosity };
     Ok(ExitCode::from(supervisor.stay_with(child, unmounting)?))
 }
 
 /// Makes the environment complete, and starts the command in it. What `mount` has made complete is used as it is, and is not
 /// undone.
-fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<(Pid, Option<Unmounting>)> {
+fn start(
+    venv: &Venv,
+    command: &RunCommand,
+    signals: &Signals,
+) -> Result<(Pid, Option<Unmounting>, Option<CacheLock>)> {
     let mut work = Work::plan(venv, command.cache.as_deref(), &command.options, true)?;
     let program = Program::new(&work.layout, &command.command, signals);
     if let Some(record) = made_by_mount(&work)? {
@@ -50,7 +56,7 @@ fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<(Pid, O
         // A server that ended while it was looked at leaves a dead mount, which is to be mended like any other.
         if checked.is_ok() || made_by_mount(&work)?.is_some() {
             checked?;
-            return Ok((program.start()?, None));
+            return Ok((program.start()?, None, work.cache_lock));
         }
     }
     let result = work.in_turn(|work, mode| Run { work, mode, program: &program, command }.start());
@@ -59,7 +65,8 @@ fn start(venv: &Venv, command: &RunCommand, signals: &Signals) -> Result<(Pid, O
     {
         work.state.remove_if_unused(&right)?;
     }
-    result.map(|(child, unmounting)| (child, Some(unmounting)))
+    let (child, unmounting) = result?;
+    Ok((child, Some(unmounting), work.cache_lock))
 }
 
 /// What `mount` has made: mounted, with a server that holds the lock as long as it lives; or real.
@@ -101,6 +108,10 @@ fn refuse_if_made_differently(work: &Work, made: &MountRecord, command: &RunComm
     }
     if is_what_is_wanted(work, made)? {
         return Ok(());
+    }
+    if !made.vanished().is_empty() {
+        let help = format!("`sitefs mount {}` mends it", quote(&work.layout.root));
+        return Err(Error::new(format!("archives of {venv} are gone from the cache")).with_help(help));
     }
     Err(Error::new(format!("{venv} is mounted already, with other distributions")).with_help(help))
 }
