@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::fuse;
 use crate::place;
 use crate::shell::quote;
-use crate::sys::holders;
+use crate::sys::holders::{self, Holder};
 use crate::sys::mounts::{self, Mount};
 use crate::sys::posix::{Errno, is_root, user};
 use crate::venv::resolve;
@@ -146,11 +146,15 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
     let started = Instant::now();
     loop {
         match fuse::unmount(point, lazily) {
-            // Whoever only looked, as `status` does, is gone in a moment.
-            Err((Errno::BUSY, _)) if started.elapsed() < BRIEFLY => {
+            // Whoever only looked, as `status` does, is gone in a moment, and who cannot be named may be about to end.
+            Err((Errno::BUSY, _)) => {
+                let holders = holders_of(point, state);
+                let patience = if holders.is_empty() { GRACE } else { BRIEFLY };
+                if started.elapsed() > patience {
+                    return Err(busy(&holders, root));
+                }
                 std::thread::sleep(Duration::from_millis(10));
             }
-            Err((Errno::BUSY, _)) => return Err(busy(point, root, state)),
             Err((errno, error)) => {
                 return match mounts::at(point)?.filter(Mount::is_ours) {
                     // Another unmount was quicker.
@@ -167,10 +171,13 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
     }
 }
 
-fn busy(point: &Path, root: &Path, state: &State) -> Error {
+fn holders_of(point: &Path, state: &State) -> Vec<Holder> {
     let server = state.mount_record().map(|record| record.pid);
     let is_ours = |pid: u32| Some(pid) == server || pid == std::process::id();
-    let holders: Vec<_> = holders::of(point).into_iter().filter(|holder| !is_ours(holder.pid)).collect();
+    holders::of(point).into_iter().filter(|holder| !is_ours(holder.pid)).collect()
+}
+
+fn busy(holders: &[Holder], root: &Path) -> Error {
     let mut named: Vec<String> = holders
         .iter()
         .take(NAMED)
