@@ -175,6 +175,9 @@ pub struct MountOptions {
     /// The interpreter to create VENV with, if it is not there: a path, or a name such as python3.12
     #[arg(long)]
     pub python: Option<String>,
+    /// Have links lead to CACHE itself, not through a read-only mount of it, which they do where this user may mount it
+    #[arg(long)]
+    pub no_cache_mount: bool,
     /// Let all users see the mount, as it is by default when root mounts
     #[arg(long)]
     pub allow_other: bool,

@@ -10,6 +10,7 @@ use crate::place::LinkMode;
 use crate::shell::quote;
 use crate::sys::mounts;
 use crate::sys::posix::Errno;
+use crate::sys::read_only::ReadOnlyTree;
 use crate::venv::state::{MountRecord, State, StateLock};
 use crate::view::{self, View};
 
@@ -37,11 +38,16 @@ pub struct Server {
 #[derive(Debug)]
 pub enum Place {
     /// Here: until it is unmounted.
-    Here,
+    Here(Option<ReadOnlyTree>),
     /// Here: as long as a `sitefs run` uses it.
-    HereForRun,
-    /// In a mount namespace of its own.
-    Elsewhere(Infallible),
+    HereForRun(Option<ReadOnlyTree>),
+}
+
+impl Place {
+    /// Whether links can lead through a read-only mount of the cache: there is no mount.
+    pub fn has_cache(&self) -> bool {
+        false
+    }
 }
 
 /// A mount that answers: there is none.
@@ -112,9 +118,10 @@ pub fn start_in_background(_server: Server) -> Result<MountRecord> {
 /// Always.
 pub fn mount_privately(
     _point: &Path,
+    _cache: Option<&Path>,
     _allow_other: bool,
     _then: impl FnOnce() -> Result<Infallible, i32>,
-) -> Result<(Waiting, Infallible)> {
+) -> Result<(Waiting, Place)> {
     Err(missing())
 }
 

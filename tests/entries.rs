@@ -4,6 +4,7 @@
 mod common;
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
 use common::{Corpus, Libraries, Outcome, Sandbox, WheelBuilder, run_arguments};
@@ -157,5 +158,24 @@ print(files.lookup_path('routing.py')[1] is not None, files.lookup_path('py.type
         test.mount_with(&["--entries", entries]).succeeds();
         test.python(code).succeeds().prints(served);
         test.unmount().succeeds();
+    }
+}
+
+#[test]
+fn a_regular_file_is_copied_when_it_is_first_written_to_and_stays_the_same_file() {
+    let Some(test) = sandbox() else { return };
+    for entries in ["file", "mixed"] {
+        test.mount_with(&["--entries", entries]).succeeds();
+        let path = test.site_packages().join("web/__init__.py");
+        let before = fs_err::metadata(&path).unwrap();
+        let mut file = fs_err::OpenOptions::new().read(true).append(true).open(&path).unwrap();
+        file.write_all(b"more = 'more'\n").unwrap();
+        assert_eq!(fs_err::metadata(&path).unwrap().ino(), before.ino());
+        assert_eq!(fs_err::metadata(&path).unwrap().len(), before.len() + 14);
+        drop(file);
+        test.python("import web; print(web.word, web.more)").succeeds().prints("web more");
+        test.unmount().succeeds();
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), "word = 'web'\nmore = 'more'\n");
+        fs_err::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use super::unmount::unmount_one;
 use super::work::Work;
 use crate::cli::{MountCommand, MountOptions, Verbosity, print};
 use crate::error::{Error, Result};
-use crate::fuse::{self, Place};
+use crate::fuse;
 use crate::place::{self, Difficulty, LinkMode};
 use crate::shell::quote;
 use crate::sys::mounts;
@@ -100,7 +100,7 @@ fn make(work: &mut Work, mode: LinkMode, command: &MountCommand, started: Instan
     let distributions = work.distributions(mode)?;
     let tell = |record: &MountRecord| tell(record, &work.layout, command, started);
     let made = match mode {
-        LinkMode::Fuse => work.server(distributions, true, lock, Place::Here).and_then(|server| {
+        LinkMode::Fuse => work.served(distributions, lock).and_then(|server| {
             let served = if command.foreground {
                 fuse::start(server).map(|running| {
                     tell(running.record());

@@ -81,6 +81,8 @@ struct Details {
     #[serde(skip)]
     how: String,
     cache: PathBuf,
+    /// Whether links lead through a read-only mount of it.
+    cache_mounted: bool,
     requirements: Vec<PathBuf>,
     /// What was wanted of them, as options.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -104,6 +106,7 @@ impl Status {
             entries: (record.link_mode == LinkMode::Fuse).then(|| record.entries.clone()),
             how: record.how(),
             cache: record.cache.clone(),
+            cache_mounted: record.mounted_folder.is_some(),
             requirements: record.requirements.clone(),
             options: record.selection.arguments(),
             distributions: record.distributions.len(),
@@ -193,12 +196,13 @@ impl Status {
         format!(
             "{venv}: {condition} ({})
   distributions  {}, from {}{options}
-  cache          {}
+  cache          {}{}
   {life}{vanished}",
             mount.how,
             mount.distributions,
             requirements.join(", "),
             mount.cache.display(),
+            if mount.cache_mounted { ", which links reach read-only" } else { "" },
         )
     }
 }

@@ -9,12 +9,14 @@ use crate::error::{Error, Result};
 use crate::fuse;
 use crate::place;
 use crate::shell::quote;
+use crate::sys::answer::ask;
 use crate::sys::holders::{self, Holder};
 use crate::sys::mounts::{self, Mount};
 use crate::sys::posix::{Errno, is_root, user};
+use crate::sys::read_only::ReadOnlyTree;
 use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State, StateLock};
-use crate::view;
+use crate::view::{self, CACHE_MOUNT};
 
 /// How many of the processes that use a mount are named.
 const NAMED: usize = 5;
@@ -145,7 +147,7 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
     }
     let started = Instant::now();
     loop {
-        match fuse::unmount(point, lazily) {
+        match let_go(point, root, lazily, state) {
             // Whoever only looked, as `status` does, is gone in a moment, and who cannot be named may be about to end.
             Err((Errno::BUSY, _)) => {
                 let holders = holders_of(point, state);
@@ -171,10 +173,39 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
     }
 }
 
+/// The kernel never takes a mount away, unless lazily, that has another in it, as ours has that of the cache: that goes first,
+/// and comes back if the other stays. What was loaded through it stays, too.
+fn let_go(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<(), (Errno, Error)> {
+    let failed = |error: Error| (Errno::IO, error);
+    let cache = point.join(CACHE_MOUNT);
+    if lazily || mounts::at(&cache).map_err(failed)?.is_none() {
+        return fuse::unmount(point, lazily);
+    }
+    let in_use = || (Errno::BUSY, Error::new(format!("{} is in use", root.display())));
+    // Were it known only afterwards, they would do without the cache for a moment.
+    if !holders_of(point, state).is_empty() {
+        return Err(in_use());
+    }
+    // On the way there, a server may be asked that hangs.
+    let in_time = |act: &dyn Fn() -> Result<(), Errno>| {
+        let answer = ask(|| act().map(|()| String::new()).map_err(|errno| Error::new(errno.to_string())));
+        answer.map_err(failed)?.ok_or_else(|| failed(state.hangs(root))).map(drop)
+    };
+    in_time(&|| mounts::detach(&cache, true))?;
+    fuse::unmount(point, false).or_else(|error| {
+        if let Some(folder) = state.mount_record().and_then(|record| record.mounted_folder) {
+            in_time(&|| ReadOnlyTree::of(&folder)?.mount_on(&cache))?;
+        }
+        Err(error)
+    })
+}
+
+/// The processes that use a mount, save its server and this one.
 fn holders_of(point: &Path, state: &State) -> Vec<Holder> {
     let server = state.mount_record().map(|record| record.pid);
     let is_ours = |pid: u32| Some(pid) == server || pid == std::process::id();
-    holders::of(point).into_iter().filter(|holder| !is_ours(holder.pid)).collect()
+    let holders = holders::of(point, &point.join(CACHE_MOUNT)).into_iter();
+    holders.filter(|holder| !is_ours(holder.pid)).collect()
 }
 
 fn busy(holders: &[Holder], root: &Path) -> Error {

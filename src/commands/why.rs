@@ -39,7 +39,7 @@ fn explain(path: &Path, venv: &Venv, state: &State, record: &MountRecord) -> Res
     lines.extend(match path.strip_prefix(&record.site_packages) {
         Ok(entry) if metadata.is_dir() => explain_directory(entry, record),
         Ok(entry) => explain_leaf(entry, &path, place::owner(state, inside(&path, venv.root())), record),
-        Err(_) => explain_outside(&path, venv.root(), state),
+        Err(_) => explain_outside(&path, venv.root(), state, record),
     });
     Ok(lines)
 }
@@ -84,7 +84,8 @@ fn explain_directory(entry: &Path, record: &MountRecord) -> Vec<String> {
 /// `owner` is known where the leaf is a file that sitefs made; in a mount the link's target tells, or
 /// the view itself.
 fn explain_leaf(entry: &Path, path: &Path, owner: Option<PackageName>, record: &MountRecord) -> Vec<String> {
-    let target = fs_err::read_link(path).ok().or_else(|| archived(path));
+    let target =
+        fs_err::read_link(path).ok().map(|target| record.in_cache(target)).or_else(|| archived(path));
     let owner = owner.filter(|_| !ADDED.iter().any(|name| entry.ends_with(name)));
     let (winners, hidden): (Vec<_>, Vec<_>) = sources(entry, record).partition(|(distribution, file)| {
         target.as_ref() == Some(file) || owner.as_ref() == Some(&distribution.name)
@@ -113,11 +114,12 @@ fn inside<'a>(path: &'a Path, root: &Path) -> &'a Path {
     path.strip_prefix(root).unwrap_or(path)
 }
 
-fn explain_outside(path: &Path, root: &Path, state: &State) -> Vec<String> {
+fn explain_outside(path: &Path, root: &Path, state: &State, record: &MountRecord) -> Vec<String> {
     let mut lines = vec![match place::owner(state, inside(path, root)) {
         Some(distribution) => format!("  from    {distribution}"),
         None => "  from    the environment itself: sitefs did not put it there".to_owned(),
     }];
-    lines.extend(fs_err::read_link(path).ok().map(|target| format!("  target  {}", target.display())));
+    let target = fs_err::read_link(path).ok().map(|target| record.in_cache(target));
+    lines.extend(target.map(|target| format!("  target  {}", target.display())));
     lines
 }

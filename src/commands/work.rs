@@ -15,15 +15,18 @@ use crate::fuse::{self, Place, Server};
 use crate::link;
 use crate::outside;
 use crate::parallel::parallel;
-use crate::place::{self, Applied, Difficulty, LinkMode, Placement};
+use crate::place::{self, Applied, Content, Difficulty, LinkMode, Placement};
 use crate::progress::Progress;
 use crate::python::PackageName;
 use crate::shell::quote;
 use crate::sys::mounts;
-use crate::sys::posix::{OwnedFd, canonicalize, is_root, open_directory};
+use crate::sys::posix::{OwnedFd, canonicalize, is_root, may_write, open_directory};
+use crate::sys::read_only::ReadOnlyTree;
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Interpreter, Layout, Venv};
-use crate::view::{Clash, Distribution, EntriesChoice, View, Whiteouts, clashes, installed};
+use crate::view::{
+    CacheMount, Clash, Distribution, Entries, EntriesChoice, View, Whiteouts, clashes, installed,
+};
 
 /// An environment, and what it shall hold. Whatever fails, it is for the caller to undo.
 pub(super) struct Work<'a> {
@@ -100,6 +103,15 @@ impl<'a> Work<'a> {
         parallel(&self.archives, distribution).into_iter().collect()
     }
 
+    /// The server of a mount that stays.
+    pub(super) fn served(
+        &self,
+        distributions: Vec<Distribution>,
+        lock: StateLock,
+    ) -> Result<Server, Difficulty> {
+        self.server(distributions, true, lock, Place::Here(self.read_only_cache()))
+    }
+
     /// The server, when what goes outside site-packages was made, or, without `places`, is there as another `sitefs run`
     /// made it.
     pub(super) fn server(
@@ -110,6 +122,17 @@ impl<'a> Work<'a> {
         place: Place,
     ) -> Result<Server, Difficulty> {
         let upper = open_upper(&self.layout)?;
+        let folder = self.folder_to_mount().filter(|_| place.has_cache());
+        let cache_mount = folder.map(|folder| CacheMount::new(folder, &self.layout.site_packages()));
+        self.tell_of_cache(cache_mount.is_some(), &distributions);
+        if let Some(mount) = &cache_mount {
+            let links = distributions.iter_mut().flat_map(|distribution| &mut distribution.placements);
+            for placement in links {
+                if let Content::Symlink(target) = &mut placement.content {
+                    *target = mount.shown(std::mem::take(target));
+                }
+            }
+        }
         if places {
             let outside: Vec<Placement> = distributions
                 .iter()
@@ -125,9 +148,13 @@ impl<'a> Work<'a> {
                 distribution.placements.retain(|placement| placed.contains(&placement.path));
             }
         }
-        let record = self.record(&distributions, LinkMode::Fuse)?;
+        let mut record = self.record(&distributions, LinkMode::Fuse)?;
+        record.mounted_folder = cache_mount.as_ref().map(|mount| mount.cache().to_path_buf());
         let mut view = View::new(distributions, Some(upper), self.whiteouts()?, self.layout.clone())?;
         view.keep_bytecode(&self.state)?;
+        if let Some(mount) = cache_mount {
+            view.show_cache(mount);
+        }
         if places {
             view.sweep()?;
         }
@@ -146,6 +173,44 @@ impl<'a> Work<'a> {
     /// How a mount shows the cache's files.
     pub(super) fn entries(&self) -> &EntriesChoice {
         &self.inputs.entries
+    }
+
+    /// The folder that all archives are in, if links shall lead through a read-only mount of it.
+    pub(super) fn folder_to_mount(&self) -> Option<PathBuf> {
+        let mut folders = self.archives.iter().filter_map(|archive| archive.root.parent());
+        let first = folders.next().filter(|_| !self.options.no_cache_mount)?;
+        let folder =
+            folders.try_fold(first, |one, other| one.ancestors().find(|above| other.starts_with(above)))?;
+        folder.parent().map(|_| folder.to_path_buf())
+    }
+
+    /// The same as a mount that is nowhere yet; none where this user may not mount.
+    pub(super) fn read_only_cache(&self) -> Option<ReadOnlyTree> {
+        ReadOnlyTree::of(&self.folder_to_mount()?).ok()
+    }
+
+    /// Says, the first time, that what is written through a link is written into the cache.
+    fn tell_of_cache(&self, has_cache_mount: bool, distributions: &[Distribution]) {
+        let is_open = |one: &Distribution| {
+            let file = one.archive.root.join(&one.archive.dist_info).join("METADATA");
+            one.entries != Entries::File && may_write(&file)
+        };
+        let was_told = |record: MountRecord| {
+            record.link_mode == LinkMode::Fuse
+                && record.mounted_folder.is_none()
+                && same(&record.cache, &self.inputs.cache)
+        };
+        if has_cache_mount
+            || self.options.no_cache_mount
+            || self.state.mount_record().is_some_and(was_told)
+            || !distributions.iter().any(is_open)
+        {
+            return;
+        }
+        self.options.verbosity.note(format!(
+            "this user may write {}, so whoever opens a link for writing changes the cache; `--entries file` keeps it from that",
+            self.inputs.cache.display()
+        ));
     }
 
     /// Whether all users may see a mount.
@@ -226,6 +291,7 @@ impl<'a> Work<'a> {
             link_mode,
             folded: false,
             entries: self.inputs.entries.clone(),
+            mounted_folder: None,
             is_for_run: self.is_for_run,
             pid: 0,
             since: 0,
@@ -340,6 +406,10 @@ impl<'a> Work<'a> {
 /// Without its METADATA, a distribution is not installed.
 pub(super) fn is_uninstalled(whiteouts: &Whiteouts, distribution: &str, dist_info: &str) -> bool {
     whiteouts.is_removed(distribution, &Path::new(dist_info).join("METADATA"))
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    matches!((canonicalize(one), canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn open_upper(layout: &Layout) -> Result<OwnedFd> {

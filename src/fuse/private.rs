@@ -14,11 +14,17 @@ use std::path::Path;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
+use super::Place;
 use super::mount::{mount_here, receive_descriptor};
 use crate::error::{Context, Error, Result};
 use crate::sys::fork::{Fork, fork};
 use crate::sys::mounts::Source;
 use crate::sys::namespace;
+use crate::sys::read_only::ReadOnlyTree;
+use crate::view::CACHE_MOUNT;
+
+/// What such a process says of its mount if the cache will be in it.
+const HAS_CACHE: &str = "cache";
 
 /// A process that sees the mount, and waits until it answers.
 #[derive(Debug)]
@@ -27,27 +33,32 @@ pub struct Waiting {
     socket: UnixStream,
 }
 
-/// Starts a process in a mount namespace of its own, and mounts there. `then` is what it does once it may
-/// [go](Waiting::go); it ends with the code that this gives. The connection is for a server outside.
+/// Starts a process in a mount namespace of its own, and mounts there, with `cache` mounted read-only in it, if there is one
+/// and that can be. `then` is what it does once it may [go](Waiting::go); it ends with the code that this gives. The
+/// place is for a server outside.
 ///
 /// # Errors
 /// This user may have no namespace, or may not mount in it; FUSE is missing. Then nothing is left.
 pub fn mount_privately(
     point: &Path,
+    cache: Option<&Path>,
     allow_other: bool,
     then: impl FnOnce() -> Result<Infallible, i32>,
-) -> Result<(Waiting, OwnedFd)> {
+) -> Result<(Waiting, Place)> {
     let (ours, theirs) = UnixStream::pair()?;
     match fork().context(|| "a process cannot be started".to_owned())? {
         Fork::Child => {
             drop(ours);
-            let Err(code) = enter(point, allow_other, theirs).and_then(|()| then());
+            let Err(code) = enter(point, cache, allow_other, theirs).and_then(|()| then());
             std::process::exit(code);
         }
         Fork::Parent(pid) => {
             drop(theirs);
             match receive_descriptor(&ours) {
-                Ok((Some(device), _)) => Ok((Waiting { pid, socket: ours }, device)),
+                Ok((Some(device), said)) => {
+                    let place = Place::Elsewhere { device, has_cache: said == HAS_CACHE };
+                    Ok((Waiting { pid, socket: ours }, place))
+                }
                 answer => {
                     drop(ours);
                     let _ = waitpid(Some(pid), WaitOptions::empty());
@@ -67,24 +78,37 @@ impl Waiting {
 }
 
 /// Mounts in a new namespace, and waits for the word to go on; a caller that has ended says none.
-fn enter(point: &Path, allow_other: bool, mut socket: UnixStream) -> Result<(), i32> {
-    let mounted = namespace::enter()
-        .context(|| "no mount namespace can be made".to_owned())
-        .and_then(|()| mount_here(point, Source::Run, allow_other))
-        .and_then(|mounted| send_descriptor(&socket, &mounted.device));
-    if let Err(error) = mounted {
-        let _ = write!(socket, "{error}");
-        return Err(1);
+fn enter(point: &Path, cache: Option<&Path>, allow_other: bool, mut socket: UnixStream) -> Result<(), i32> {
+    let mounted = namespace::enter().context(|| "no mount namespace can be made".to_owned()).and_then(|()| {
+        let cache = cache.and_then(|cache| ReadOnlyTree::of(cache).ok());
+        let mounted = mount_here(point, Source::Run, allow_other)?;
+        let said = if cache.is_some() { HAS_CACHE } else { "no cache" };
+        send_descriptor(&socket, &mounted.device, said)?;
+        Ok(cache)
+    });
+    let cache = match mounted {
+        Ok(cache) => cache,
+        Err(error) => {
+            let _ = write!(socket, "{error}");
+            return Err(1);
+        }
+    };
+    socket.read_exact(&mut [0]).map_err(|_| 1)?;
+    match cache.map(|cache| cache.mount_on(&point.join(CACHE_MOUNT))) {
+        Some(Err(errno)) => {
+            eprintln!("error: the cache cannot be mounted read-only: {errno}");
+            Err(1)
+        }
+        _ => Ok(()),
     }
-    socket.read_exact(&mut [0]).map_err(|_| 1)
 }
 
-fn send_descriptor(socket: &UnixStream, descriptor: &OwnedFd) -> Result<()> {
+fn send_descriptor(socket: &UnixStream, descriptor: &OwnedFd, said: &str) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = [descriptor.as_fd()];
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(socket, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL)
+    sendmsg(socket, &[IoSlice::new(said.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)
         .map_err(std::io::Error::from)?;
     Ok(())
 }

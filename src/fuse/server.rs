@@ -27,9 +27,10 @@ use crate::sys::answer::{Life, is_dead, life_of};
 use crate::sys::fork::{Fork, close_all_but, fork, silence};
 use crate::sys::identity;
 use crate::sys::mounts::{self, Source};
+use crate::sys::read_only::ReadOnlyTree;
 use crate::sys::signals;
 use crate::venv::state::{MountRecord, State, StateLock};
-use crate::view::{self, View};
+use crate::view::{self, CACHE_MOUNT, View};
 
 /// Two, so that one slow answer from the cache's disk does not hold up everybody.
 const THREADS: usize = 2;
@@ -60,15 +61,30 @@ pub struct Server {
     pub allow_other: bool,
 }
 
-/// Where a server's mount is, and what ends it.
+/// Where a server's mount is, and what ends it. Here, it may have the cache mounted read-only in it, which ends with it.
 #[derive(Debug)]
 pub enum Place {
     /// Here: until it is unmounted.
-    Here,
+    Here(Option<ReadOnlyTree>),
     /// Here: until it is unmounted, or the process that starts the server ends and no other `sitefs run` uses it.
-    HereForRun,
-    /// In a mount namespace of its own, which ends it. This is the connection to the kernel.
-    Elsewhere(OwnedFd),
+    HereForRun(Option<ReadOnlyTree>),
+    /// In a mount namespace of its own, which ends it.
+    Elsewhere {
+        /// The connection to the kernel.
+        device: OwnedFd,
+        /// Whether whoever mounted it mounts the cache, too.
+        has_cache: bool,
+    },
+}
+
+impl Place {
+    /// Whether links can lead through a read-only mount of the cache.
+    pub fn has_cache(&self) -> bool {
+        match self {
+            Self::Here(cache) | Self::HereForRun(cache) => cache.is_some(),
+            Self::Elsewhere { has_cache, .. } => *has_cache,
+        }
+    }
 }
 
 /// A mount that answers, and its server.
@@ -127,13 +143,13 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
 pub fn start(server: Server) -> Result<Running> {
     let Server { view, root, state, lock, cache_lock, mut record, allow_other, place } = server;
     let point = record.site_packages.clone();
-    let (is_here, is_run) = (!matches!(place, Place::Elsewhere(_)), !matches!(place, Place::Here));
+    let (is_here, is_run) = (!matches!(place, Place::Elsewhere { .. }), !matches!(place, Place::Here(_)));
     let (asking, asked) = watch::bell()?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let device = match place {
-        Place::Elsewhere(device) => device,
-        Place::Here => mount(&point, Source::Mount, allow_other)?.device,
-        Place::HereForRun => mount(&point, Source::Run, allow_other)?.device,
+    let (device, cache) = match place {
+        Place::Elsewhere { device, .. } => (device, None),
+        Place::Here(cache) => (mount(&point, Source::Mount, allow_other)?.device, cache),
+        Place::HereForRun(cache) => (mount(&point, Source::Run, allow_other)?.device, cache),
     };
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
@@ -171,6 +187,12 @@ pub fn start(server: Server) -> Result<Running> {
         let _ = ended.send(Event::Ended);
         result
     });
+    // Only now, since the server is asked where that is.
+    if let Some(Err(errno)) = cache.map(|cache| cache.mount_on(&point.join(CACHE_MOUNT))) {
+        let _ = unmount(&point, true);
+        let error = Error::new(format!("{} cannot be mounted read-only: {errno}", record.cache.display()));
+        return Err(error.with_help("leave that out with --no-cache-mount"));
+    }
     Ok(Running { record, device, is_run, root, state, session, events, lock, cache_lock })
 }
 
@@ -336,7 +358,7 @@ fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
     let failed = |errno: Errno| Error::new(format!("the server process cannot be detached: {errno}"));
     setsid().map_err(failed)?;
     signals::release()?;
-    if matches!(server.place, Place::HereForRun) {
+    if matches!(server.place, Place::HereForRun(_)) {
         end_with(caller).map_err(failed)?;
     }
     chdir("/").map_err(failed)?;
@@ -344,8 +366,9 @@ fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
     let mut kept = vec![server.lock.as_fd(), writer];
     kept.extend(server.view.descriptors());
     kept.extend(server.cache_lock.as_ref().map(AsFd::as_fd));
-    if let Place::Elsewhere(device) = &server.place {
-        kept.push(device.as_fd());
+    match &server.place {
+        Place::Elsewhere { device, .. } => kept.push(device.as_fd()),
+        Place::Here(cache) | Place::HereForRun(cache) => kept.extend(cache.as_ref().map(AsFd::as_fd)),
     }
     close_all_but(&kept)?;
     log::start(server.state.open_log()?)

@@ -37,6 +37,11 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// Whether this user may write a file that is there.
+pub fn may_write(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
 /// A link's target.
 ///
 /// # Errors

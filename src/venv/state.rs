@@ -16,7 +16,7 @@ use crate::place::LinkMode;
 use crate::python::PackageName;
 use crate::shell::quote;
 use crate::sys::posix::{is_at, no_links};
-use crate::view::EntriesChoice;
+use crate::view::{CacheMount, EntriesChoice};
 
 /// The directory in an environment that is sitefs's own.
 pub const DIRECTORY: &str = ".sitefs";
@@ -43,6 +43,9 @@ pub struct MountRecord {
     /// How a mount shows the cache's files.
     #[serde(default)]
     pub entries: EntriesChoice,
+    /// The folder of archives that is mounted read-only, for links to lead through.
+    #[serde(default)]
+    pub mounted_folder: Option<PathBuf>,
     /// Whether it is for `sitefs run`, and ends with the last that uses it.
     #[serde(default)]
     pub is_for_run: bool,
@@ -64,6 +67,20 @@ pub struct MountRecord {
 }
 
 impl MountRecord {
+    /// The read-only mount of the cache, through which links lead.
+    pub fn cache_mount(&self) -> Option<CacheMount> {
+        let folder = self.mounted_folder.clone()?;
+        Some(CacheMount::new(folder, &self.site_packages))
+    }
+
+    /// The file of the cache that a link leads to.
+    pub fn in_cache(&self, target: PathBuf) -> PathBuf {
+        match self.cache_mount() {
+            Some(mount) => mount.stored(target),
+            None => target,
+        }
+    }
+
     /// How it is made, in a few words.
     pub fn how(&self) -> String {
         let folded = if self.folded { ", folded" } else { "" };

@@ -1,5 +1,6 @@
 //! What an entry is, in the words of stat(2), and changing it.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::nodes::{NodeId, Origin};
-use super::upper::path_of;
+use super::upper::{self, path_of};
 use super::{Failure, Generated, Handle, View};
 
 /// What an entry is, in the words of stat(2).
@@ -89,7 +90,7 @@ impl View {
                 Ok(Attributes { links: u32::from(path.is_some()), ..made })
             }
             Origin::Archive(layer) if found.file_type == FileType::Symlink => {
-                let size = self.layer(*layer)?.path_length(place().as_os_str().len());
+                let size = self.layer(*layer)?.target_length(place().as_os_str().len());
                 Ok(self.of_made(node, FileType::Symlink, 0o777, size as u64))
             }
             Origin::Archive(layer) => {
@@ -99,7 +100,8 @@ impl View {
                 Ok(self.of_archived(node, &stat))
             }
             Origin::RemovedArchive(path) if found.file_type == FileType::Symlink => {
-                let link = self.of_made(node, FileType::Symlink, 0o777, path.as_os_str().len() as u64);
+                let size = self.shown(path.clone()).len() as u64;
+                let link = self.of_made(node, FileType::Symlink, 0o777, size);
                 Ok(Attributes { links: 0, ..link })
             }
             Origin::RemovedArchive(path) => {
@@ -108,7 +110,8 @@ impl View {
             }
             Origin::Removed(file) => {
                 let stat = fstat(file).map_err(|errno| Failure::new(errno, Path::new("a removed file")))?;
-                Ok(of_stat(node, &stat))
+                let target = upper::target(file).unwrap_or_default();
+                Ok(self.resized(of_stat(node, &stat), target))
             }
             &Origin::Generated { distribution, file, size } => {
                 drop(nodes);
@@ -176,7 +179,20 @@ impl View {
 
     fn of_upper(&self, node: NodeId, path: &Path) -> Result<Attributes, Failure> {
         let stat = self.upper()?.stat(path).map_err(|errno| Failure::new(errno, path))?;
-        Ok(of_stat(node, &stat))
+        let attributes = of_stat(node, &stat);
+        if attributes.file_type != FileType::Symlink || self.cache_mount.is_none() {
+            return Ok(attributes);
+        }
+        let target = self.upper()?.read_link(path).map_err(|errno| Failure::new(errno, path))?;
+        Ok(self.resized(attributes, target))
+    }
+
+    /// The size of a link is the length of its target, as it is shown.
+    fn resized(&self, attributes: Attributes, target: OsString) -> Attributes {
+        match attributes.file_type {
+            FileType::Symlink => Attributes { size: self.shown(target).len() as u64, ..attributes },
+            _ => attributes,
+        }
     }
 
     /// A file of an archive, as it will be when it is copied up.

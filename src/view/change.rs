@@ -65,7 +65,13 @@ impl View {
         target: &OsStr,
         owner: Owner,
     ) -> Result<Attributes, Failure> {
-        self.make(parent, name, FileType::Symlink, |upper, path| upper.make_link(path, target, owner))
+        let target = match &self.cache_mount {
+            Some((mount, _)) => mount.stored(target.into()),
+            None => target.into(),
+        };
+        self.make(parent, name, FileType::Symlink, |upper, path| {
+            upper.make_link(path, target.as_os_str(), owner)
+        })
     }
 
     /// Makes a file, FIFO, socket or device.

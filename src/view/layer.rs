@@ -20,18 +20,20 @@ impl LayerId {
 #[derive(Debug)]
 pub struct Layer {
     root: PathBuf,
+    /// Where links lead that are shown for its files, where that is not the root.
+    shown: Option<PathBuf>,
     top_level: Option<Vec<Entry>>,
 }
 
 impl Layer {
     /// The tree below an absolute path.
     pub fn at(root: PathBuf) -> Self {
-        Self { root, top_level: None }
+        Self { root, shown: None, top_level: None }
     }
 
     /// The tree below an absolute path, whose entries are known already.
     pub fn listed(root: PathBuf, top_level: Vec<Entry>) -> Self {
-        Self { root, top_level: Some(top_level) }
+        Self { root, shown: None, top_level: Some(top_level) }
     }
 
     /// The path of an entry: absolute.
@@ -39,9 +41,19 @@ impl Layer {
         if relative.as_os_str().is_empty() { self.root.clone() } else { self.root.join(relative) }
     }
 
-    /// The length in bytes of [`Layer::path`], without making it.
-    pub fn path_length(&self, relative_length: usize) -> usize {
-        self.root.as_os_str().len() + 1 + relative_length
+    /// Has links for its files lead there.
+    pub fn show_at(&mut self, root: PathBuf) {
+        self.shown = Some(root);
+    }
+
+    /// The target of the link that is shown for a file.
+    pub fn target(&self, relative: &Path) -> PathBuf {
+        self.shown.as_ref().unwrap_or(&self.root).join(relative)
+    }
+
+    /// The length in bytes of [`Layer::target`], without making it.
+    pub fn target_length(&self, relative_length: usize) -> usize {
+        self.shown.as_ref().unwrap_or(&self.root).as_os_str().len() + 1 + relative_length
     }
 
     /// The entries of a directory, in no order.

@@ -9,6 +9,7 @@
 
 mod attributes;
 mod bytecode;
+mod cache_mount;
 mod change;
 mod children;
 mod clash;
@@ -37,7 +38,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
@@ -48,6 +49,7 @@ use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
 pub use attributes::{Attributes, Changes, NewTime};
+pub use cache_mount::{CACHE_MOUNT, CacheMount};
 pub use clash::{Clash, clashes};
 pub use data::Handle;
 pub use distribution::{Distribution, installed};
@@ -57,7 +59,7 @@ pub use generated::Generated;
 pub use layer::{Layer, LayerId};
 pub use leave::{leave, undo};
 pub use nodes::NodeId;
-use nodes::{Nodes, Origin};
+use nodes::{Directory, Nodes, Origin};
 pub use rename::Replacing;
 use upper::Upper;
 use vanished::Vanished;
@@ -101,6 +103,8 @@ pub struct View {
     layout: Layout,
     upper: Option<Upper>,
     vanished: Vanished,
+    /// The cache, and the directory on which it is mounted.
+    cache_mount: Option<(CacheMount, NodeId)>,
     /// Taken after `nodes`, where both are.
     whiteouts: Mutex<Whiteouts>,
     journal: Option<Arc<File>>,
@@ -158,6 +162,7 @@ impl View {
             dist_infos,
             layout,
             upper: upper.map(Upper::new),
+            cache_mount: None,
             journal: whiteouts.journal(),
             whiteouts: Mutex::new(whiteouts),
             handles: Mutex::default(),
@@ -167,16 +172,35 @@ impl View {
         })
     }
 
+    /// Has links lead through a mount of the cache, which is for the caller to make when the view is served: a directory
+    /// for it is there from now on, and not listed.
+    pub fn show_cache(&mut self, mount: CacheMount) {
+        for layer in &mut self.layers {
+            layer.show_at(mount.shown(layer.path(Path::new(""))));
+        }
+        let mut nodes = self.nodes.write();
+        let directory = Directory { lower: Box::default(), in_upper: false, children: Some(Box::default()) };
+        let node = nodes.add(FileType::Directory, Origin::Directory(directory));
+        // It has no name, and would go when it is forgotten.
+        nodes.get(node).inspect(|node| node.count());
+        drop(nodes);
+        self.cache_mount = Some((mount, node));
+    }
+
     /// The entry of this name in a directory, if there is one. It is kept until it is [forgotten](View::forget).
     ///
     /// # Errors
     /// `ENOTDIR`; `EIO` where an archive cannot be read any more.
     pub fn lookup(&self, directory: NodeId, name: &OsStr) -> Result<Option<Attributes>, Failure> {
         check_name(name)?;
-        self.expand(directory)?;
+        let hidden = self.cache_mount.as_ref().map(|(_, node)| *node);
+        let hidden = hidden.filter(|_| directory == NodeId::ROOT && name == CACHE_MOUNT);
+        if hidden.is_none() {
+            self.expand(directory)?;
+        }
         let found = {
             let nodes = self.nodes.read();
-            let found = nodes.child(directory, name);
+            let found = hidden.or_else(|| nodes.child(directory, name));
             found.and_then(|node| nodes.get(node)).inspect(|node| node.count());
             found
         };
@@ -215,7 +239,8 @@ impl View {
         self.nodes.read().parent(node)
     }
 
-    /// A link's target: for a leaf of an archive, the absolute path of the archive's file.
+    /// A link's target: for a leaf of an archive, the absolute path of the archive's file, or that through the mount of the
+    /// cache.
     ///
     /// # Errors
     /// `EINVAL` for what is no link.
@@ -225,10 +250,15 @@ impl View {
         let path = nodes.path(node).unwrap_or_default();
         match &found.origin {
             _ if found.file_type != FileType::Symlink => Err(Failure::new(Errno::INVAL, &path)),
-            Origin::Archive(layer) => Ok(self.layer(*layer)?.path(&path).into_os_string()),
-            Origin::RemovedArchive(path) => Ok(path.clone().into_os_string()),
-            Origin::Upper => self.upper()?.read_link(&path).map_err(|errno| Failure::new(errno, &path)),
-            Origin::Removed(link) => upper::target(link).map_err(|errno| Failure::new(errno, &path)),
+            Origin::Archive(layer) => Ok(self.layer(*layer)?.target(&path).into_os_string()),
+            Origin::RemovedArchive(path) => Ok(self.shown(path.clone())),
+            Origin::Upper => {
+                let target = self.upper()?.read_link(&path).map_err(|errno| Failure::new(errno, &path))?;
+                Ok(self.shown(target))
+            }
+            Origin::Removed(link) => upper::target(link)
+                .map(|target| self.shown(target))
+                .map_err(|errno| Failure::new(errno, &path)),
             _ => Err(Failure::new(Errno::INVAL, &path)),
         }
     }
@@ -260,6 +290,15 @@ impl View {
 
     fn upper(&self) -> Result<&Upper, Failure> {
         self.upper.as_ref().ok_or_else(|| Failure::new(Errno::ROFS, Path::new("a view without an upper")))
+    }
+
+    /// A link's target as the view shows it.
+    fn shown(&self, target: impl Into<PathBuf>) -> OsString {
+        let target = target.into();
+        match &self.cache_mount {
+            Some((mount, _)) => mount.shown(target).into_os_string(),
+            None => target.into_os_string(),
+        }
     }
 
     fn layer(&self, id: LayerId) -> Result<&Layer, Failure> {

@@ -1,6 +1,7 @@
 //! The view where sitefs is built without FUSE: its leaves, for the link modes. They are those of the view that is
 //! served; `tests/link` compares both with what they must be.
 
+mod cache_mount;
 mod clash;
 #[cfg(target_os = "linux")]
 #[allow(dead_code, reason = "only a view that is served is changed")]
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+pub use cache_mount::{CACHE_MOUNT, CacheMount};
 pub use clash::{Clash, clashes};
 pub use distribution::{Distribution, installed};
 pub use entries::{Entries, EntriesChoice, EntriesWord};
@@ -144,6 +146,9 @@ impl View {
     pub fn keep_bytecode(&mut self, _state: &State) -> Result<()> {
         Ok(())
     }
+
+    /// Does nothing: it shows no links.
+    pub fn show_cache(&mut self, _mount: CacheMount) {}
 
     /// All leaves.
     ///

@@ -29,7 +29,7 @@ pub use run::{
     GREET, Running, STAY, greet, kill, processes_in, run_arguments, sandbox, sandbox_for_nobody, server,
     sitefs_below,
 };
-pub use sitefs::{mounts_below, servers_below, wait_until};
+pub use sitefs::{all_mounts_below, mounts_below, servers_below, wait_until};
 pub use tree::{Entry, Kind, Tree, assert_same, comparable, exact_tree, tree};
 pub use venv::{Sandbox, python, pythons};
 pub use wheel::WheelBuilder;

@@ -5,8 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The mount points at or below a folder, the newest first.
+/// The mount points at or below a folder, the newest first, save those of caches in environments, which go with these.
 pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+    let mut points = all_mounts_below(folder);
+    points.retain(|point| !point.ends_with(".sitefs-cache"));
+    points
+}
+
+/// The same with all.
+pub fn all_mounts_below(folder: &Path) -> Vec<PathBuf> {
     let table = fs_err::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
     let mut points: Vec<PathBuf> = table
         .lines()
@@ -55,7 +62,7 @@ pub fn servers_below(folder: &Path) -> Vec<u32> {
 
 /// Unmounts whatever is mounted below a folder and ends its servers, without asking sitefs.
 pub fn clear_away(folder: &Path) {
-    for point in mounts_below(folder) {
+    for point in all_mounts_below(folder) {
         let quiet = |command: &mut Command| {
             command
                 .arg(&point)

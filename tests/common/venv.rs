@@ -238,6 +238,14 @@ impl Sandbox {
         self.sitefs(arguments)
     }
 
+    /// The file of the cache that a link's target is, which may lead through the environment's mount of the cache.
+    pub fn cache_of(&self, target: &Path) -> PathBuf {
+        match target.strip_prefix(self.site_packages().join(".sitefs-cache")) {
+            Ok(rest) => fs_err::canonicalize(&self.cache).unwrap().join("archive-v0").join(rest),
+            Err(_) => target.to_path_buf(),
+        }
+    }
+
     /// `sitefs unmount VENV`.
     pub fn unmount(&self) -> Outcome {
         self.sitefs([OsStr::new("unmount"), self.venv.as_os_str()])

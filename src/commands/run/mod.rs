@@ -229,22 +229,11 @@ impl Run<'_, '_> {
         is_first: bool,
         shared: StateLock,
     ) -> Result<(Pid, Unmounting), Difficulty> {
-        let mut server = self.work.server(distributions, is_first, shared, Place::HereForRun)?;
-        let private = self.wants_namespace().then(|| {
-            let point = self.work.layout.site_packages();
-            fuse::mount_privately(&point, self.work.allow_other(), || self.program.become_it())
-        });
-        let waiting = match private {
-            Some(Ok((waiting, device))) => {
-                server.place = Place::Elsewhere(device);
-                Some(waiting)
-            }
-            Some(Err(error)) => {
-                self.command.options.verbosity.detail(format!("mounting where others see it: {error}"));
-                None
-            }
-            None => None,
-        };
+        let (waiting, place) = self.place()?;
+        if !is_first && !place.has_cache() {
+            self.refuse_if_cache_is_mounted()?;
+        }
+        let server = self.work.server(distributions, is_first, shared, place)?;
         let record = fuse::start_in_background(server).map_err(Difficulty::Unsupported)?;
         let is_here = waiting.is_none();
         self.tell(
@@ -260,6 +249,34 @@ impl Run<'_, '_> {
                 Err(error.into())
             }
         }
+    }
+
+    /// In a namespace of the command's own, where that is allowed and wanted.
+    fn place(&self) -> Result<(Option<fuse::Waiting>, Place)> {
+        if self.wants_namespace() {
+            let point = self.work.layout.site_packages();
+            let cache = self.work.folder_to_mount();
+            let then = || self.program.become_it();
+            match fuse::mount_privately(&point, cache.as_deref(), self.work.allow_other(), then) {
+                Ok((waiting, place)) => return Ok((Some(waiting), place)),
+                Err(error) => {
+                    self.command.options.verbosity.detail(format!("mounting where others see it: {error}"));
+                }
+            }
+        }
+        Ok((None, Place::HereForRun(self.work.read_only_cache())))
+    }
+
+    /// Links outside site-packages, which are there once for all, would lead nowhere.
+    fn refuse_if_cache_is_mounted(&self) -> Result<()> {
+        if self.work.state.mount_record().is_some_and(|record| record.mounted_folder.is_some()) {
+            let venv = self.work.layout.root.display();
+            let error = format!(
+                "another `sitefs run` uses {venv} with its cache mounted, which is not possible here"
+            );
+            return Err(Error::new(error).with_help("wait for it, or use another environment"));
+        }
+        Ok(())
     }
 
     /// The mount namespace of a container is private already, and there `docker exec` shall see what process 1 sees, if
