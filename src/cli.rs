@@ -159,6 +159,9 @@ pub struct MountOptions {
     /// distributions: starlette=file [default: SITEFS_ENTRIES, then as last mounted, then symlink]
     #[arg(long, value_name = "[NAME=]KIND")]
     pub entries: Vec<EntriesWord>,
+    /// Mount so that every change in site-packages is refused, bytecode included
+    #[arg(long, conflicts_with_all = ["fallback", "fold"])]
+    pub read_only: bool,
     /// With link mode symlink: one link for a whole directory where that is safe for programs. Tools that uninstall or install
     /// anew, and Python's bytecode, reach through it into CACHE
     #[arg(long)]
@@ -299,6 +302,8 @@ impl MountOptions {
         let variable = std::env::var("SITEFS_LINK_MODE").unwrap_or_default();
         let choice = match self.link_mode {
             Some(choice) => choice,
+            // Files can be changed.
+            None if self.read_only => LinkModeChoice::Fuse,
             None if variable.is_empty() => LinkModeChoice::Auto,
             None => LinkModeChoice::from_str(&variable, true).map_err(|_| {
                 Error::new(format!("SITEFS_LINK_MODE is {variable}, which is no link mode"))
@@ -308,6 +313,10 @@ impl MountOptions {
         if self.fold && choice != LinkModeChoice::Symlink {
             return Err(Error::new(format!("--fold makes links, and the link mode is {}", choice.name()))
                 .with_help("give --link-mode symlink with it, or leave it out"));
+        }
+        if self.read_only && choice != LinkModeChoice::Fuse {
+            let error = format!("--read-only is about mounts, and the link mode is {}", choice.name());
+            return Err(Error::new(error).with_help("leave one of them out"));
         }
         if !self.entries.is_empty() && choice.one().is_some_and(|mode| mode != LinkMode::Fuse) {
             return Err(Error::new(format!(

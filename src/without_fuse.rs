@@ -30,8 +30,17 @@ pub struct Server {
     pub place: Place,
     /// What is written down once the mount answers.
     pub record: MountRecord,
-    /// Whether all users may see the mount.
+    /// Who may do what in the mount.
+    pub access: Access,
+}
+
+/// Who may do what in a mount.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// All users may see it.
     pub allow_other: bool,
+    /// Nobody may change it.
+    pub read_only: bool,
 }
 
 /// Where a mount would be.
@@ -119,7 +128,7 @@ pub fn start_in_background(_server: Server) -> Result<MountRecord> {
 pub fn mount_privately(
     _point: &Path,
     _cache: Option<&Path>,
-    _allow_other: bool,
+    _access: Access,
     _then: impl FnOnce() -> Result<Infallible, i32>,
 ) -> Result<(Waiting, Place)> {
     Err(missing())

@@ -78,6 +78,7 @@ struct Details {
     folded: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<EntriesChoice>,
+    read_only: bool,
     #[serde(skip)]
     how: String,
     cache: PathBuf,
@@ -104,6 +105,7 @@ impl Status {
             link_mode: record.link_mode,
             folded: record.folded,
             entries: (record.link_mode == LinkMode::Fuse).then(|| record.entries.clone()),
+            read_only: record.read_only,
             how: record.how(),
             cache: record.cache.clone(),
             cache_mounted: record.mounted_folder.is_some(),

@@ -11,7 +11,7 @@ use super::resolve::{Resolved, resolve};
 use crate::cache::{Archive, CacheLock};
 use crate::cli::MountOptions;
 use crate::error::{Error, Result};
-use crate::fuse::{self, Place, Server};
+use crate::fuse::{self, Access, Place, Server};
 use crate::link;
 use crate::outside;
 use crate::parallel::parallel;
@@ -166,7 +166,7 @@ impl<'a> Work<'a> {
             lock,
             cache_lock: self.cache_lock.as_ref().map(CacheLock::again).transpose()?,
             place,
-            allow_other: self.allow_other(),
+            access: self.access(),
         })
     }
 
@@ -213,9 +213,10 @@ impl<'a> Work<'a> {
         ));
     }
 
-    /// Whether all users may see a mount.
-    pub(super) fn allow_other(&self) -> bool {
-        self.options.allow_other || is_root()
+    /// Who may do what in a mount: all users see that of root.
+    pub(super) fn access(&self) -> Access {
+        let allow_other = self.options.allow_other || is_root();
+        Access { allow_other, read_only: self.options.read_only }
     }
 
     /// Makes the view real.
@@ -292,6 +293,7 @@ impl<'a> Work<'a> {
             folded: false,
             entries: self.inputs.entries.clone(),
             mounted_folder: None,
+            read_only: self.options.read_only && link_mode == LinkMode::Fuse,
             is_for_run: self.is_for_run,
             pid: 0,
             since: 0,

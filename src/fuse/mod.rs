@@ -10,6 +10,6 @@ mod private;
 mod server;
 mod watch;
 
-pub use mount::{check, check_device, unmount};
+pub use mount::{Access, check, check_device, unmount};
 pub use private::{Waiting, mount_privately};
 pub use server::{Place, Running, Server, clean_up_after_run, start, start_in_background};

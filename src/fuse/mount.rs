@@ -28,19 +28,28 @@ pub(super) struct Mounted {
     pub(super) device: OwnedFd,
 }
 
-/// Mounts a FUSE file system on a directory; with `allow_other`, for all users.
+/// Who may do what in a mount. The kernel sees to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// All users may see it.
+    pub allow_other: bool,
+    /// Nobody may change it.
+    pub read_only: bool,
+}
+
+/// Mounts a FUSE file system on a directory.
 ///
 /// # Errors
 /// FUSE is missing, or this user may not mount.
-pub(super) fn mount(point: &Path, source: Source, allow_other: bool) -> Result<Mounted> {
+pub(super) fn mount(point: &Path, source: Source, access: Access) -> Result<Mounted> {
     let failed = || format!("{} cannot be mounted", point.display());
     if !geteuid().is_root() {
-        return mount_by_fusermount(point, source, allow_other).context(failed);
+        return mount_by_fusermount(point, source, access).context(failed);
     }
-    match mount_directly(point, source, allow_other) {
+    match mount_directly(point, source, access) {
         // Root in a user namespace that may not mount here.
         Err(error) if error.errno == Some(Errno::PERM) && find_fusermount().is_some() => {
-            mount_by_fusermount(point, source, allow_other).context(failed)
+            mount_by_fusermount(point, source, access).context(failed)
         }
         result => result.map_err(|error| error.error).context(failed),
     }
@@ -104,22 +113,23 @@ impl From<Error> for DirectFailure {
 }
 
 /// Mounts by mount(2), in whatever namespace this process is.
-pub(super) fn mount_here(point: &Path, source: Source, allow_other: bool) -> Result<Mounted> {
-    mount_directly(point, source, allow_other).map_err(|failure| failure.error)
+pub(super) fn mount_here(point: &Path, source: Source, access: Access) -> Result<Mounted> {
+    mount_directly(point, source, access).map_err(|failure| failure.error)
 }
 
-fn mount_directly(point: &Path, source: Source, allow_other: bool) -> Result<Mounted, DirectFailure> {
+fn mount_directly(point: &Path, source: Source, access: Access) -> Result<Mounted, DirectFailure> {
     let device = open_device()?;
     let options = format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}\0",
         device.as_raw_fd(),
         geteuid().as_raw(),
         getegid().as_raw(),
-        if allow_other { ",allow_other" } else { "" }
+        if access.allow_other { ",allow_other" } else { "" }
     );
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|error| Error::new(error.to_string()))?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+    flags.set(MountFlags::RDONLY, access.read_only);
     match rustix::mount::mount(source.name(), point, FILE_SYSTEM_TYPE, flags, options) {
         Ok(()) => Ok(Mounted { device }),
         Err(errno) => {
@@ -151,16 +161,17 @@ fn open_device() -> Result<OwnedFd> {
 }
 
 /// Source: fusermount3(1), and libfuse's `lib/mount.c` for `_FUSE_COMMFD`: the descriptor comes over a socket.
-fn mount_by_fusermount(point: &Path, source: Source, allow_other: bool) -> Result<Mounted> {
+fn mount_by_fusermount(point: &Path, source: Source, access: Access) -> Result<Mounted> {
     // Asked first, since fusermount3 cannot say it as clearly.
     drop(open_device()?);
     let fusermount = find_fusermount().ok_or_else(no_fusermount)?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(io::Error::from)?;
     fcntl_setfd(&theirs, FdFlags::empty()).map_err(io::Error::from)?;
-    let mut options = OsString::from("rw,nosuid,nodev,default_permissions,subtype=sitefs,fsname=");
+    let mut options = OsString::from(if access.read_only { "ro" } else { "rw" });
+    options.push(",nosuid,nodev,default_permissions,subtype=sitefs,fsname=");
     options.push(source.name());
-    if allow_other {
+    if access.allow_other {
         options.push(",allow_other");
     }
     let output = Command::new(&fusermount)

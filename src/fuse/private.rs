@@ -15,7 +15,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::Place;
-use super::mount::{mount_here, receive_descriptor};
+use super::mount::{Access, mount_here, receive_descriptor};
 use crate::error::{Context, Error, Result};
 use crate::sys::fork::{Fork, fork};
 use crate::sys::mounts::Source;
@@ -42,14 +42,14 @@ pub struct Waiting {
 pub fn mount_privately(
     point: &Path,
     cache: Option<&Path>,
-    allow_other: bool,
+    access: Access,
     then: impl FnOnce() -> Result<Infallible, i32>,
 ) -> Result<(Waiting, Place)> {
     let (ours, theirs) = UnixStream::pair()?;
     match fork().context(|| "a process cannot be started".to_owned())? {
         Fork::Child => {
             drop(ours);
-            let Err(code) = enter(point, cache, allow_other, theirs).and_then(|()| then());
+            let Err(code) = enter(point, cache, access, theirs).and_then(|()| then());
             std::process::exit(code);
         }
         Fork::Parent(pid) => {
@@ -78,10 +78,10 @@ impl Waiting {
 }
 
 /// Mounts in a new namespace, and waits for the word to go on; a caller that has ended says none.
-fn enter(point: &Path, cache: Option<&Path>, allow_other: bool, mut socket: UnixStream) -> Result<(), i32> {
+fn enter(point: &Path, cache: Option<&Path>, access: Access, mut socket: UnixStream) -> Result<(), i32> {
     let mounted = namespace::enter().context(|| "no mount namespace can be made".to_owned()).and_then(|()| {
         let cache = cache.and_then(|cache| ReadOnlyTree::of(cache).ok());
-        let mounted = mount_here(point, Source::Run, allow_other)?;
+        let mounted = mount_here(point, Source::Run, access)?;
         let said = if cache.is_some() { HAS_CACHE } else { "no cache" };
         send_descriptor(&socket, &mounted.device, said)?;
         Ok(cache)

@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 
 use super::filesystem::Filesystem;
 use super::log;
-use super::mount::{mount, unmount};
+use super::mount::{Access, mount, unmount};
 use super::watch;
 use crate::cache::CacheLock;
 use crate::error::{Context, Error, Result};
@@ -57,8 +57,8 @@ pub struct Server {
     pub place: Place,
     /// What is written down once the mount answers; the server puts its own process id in.
     pub record: MountRecord,
-    /// Whether all users may see the mount.
-    pub allow_other: bool,
+    /// Who may do what in the mount.
+    pub access: Access,
 }
 
 /// Where a server's mount is, and what ends it. Here, it may have the cache mounted read-only in it, which ends with it.
@@ -141,15 +141,15 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
 /// # Errors
 /// What kept the mount from answering; then there is no mount.
 pub fn start(server: Server) -> Result<Running> {
-    let Server { view, root, state, lock, cache_lock, mut record, allow_other, place } = server;
+    let Server { view, root, state, lock, cache_lock, mut record, access, place } = server;
     let point = record.site_packages.clone();
     let (is_here, is_run) = (!matches!(place, Place::Elsewhere { .. }), !matches!(place, Place::Here(_)));
     let (asking, asked) = watch::bell()?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (device, cache) = match place {
         Place::Elsewhere { device, .. } => (device, None),
-        Place::Here(cache) => (mount(&point, Source::Mount, allow_other)?.device, cache),
-        Place::HereForRun(cache) => (mount(&point, Source::Run, allow_other)?.device, cache),
+        Place::Here(cache) => (mount(&point, Source::Mount, access)?.device, cache),
+        Place::HereForRun(cache) => (mount(&point, Source::Run, access)?.device, cache),
     };
     let mut config = Config::default();
     config.n_threads = Some(THREADS);

@@ -46,6 +46,9 @@ pub struct MountRecord {
     /// The folder of archives that is mounted read-only, for links to lead through.
     #[serde(default)]
     pub mounted_folder: Option<PathBuf>,
+    /// Whether the mount refuses every change.
+    #[serde(default)]
+    pub read_only: bool,
     /// Whether it is for `sitefs run`, and ends with the last that uses it.
     #[serde(default)]
     pub is_for_run: bool,
@@ -86,7 +89,8 @@ impl MountRecord {
         let folded = if self.folded { ", folded" } else { "" };
         let is_told = self.link_mode == LinkMode::Fuse && !self.entries.is_default();
         let entries = if is_told { format!(", entries {}", self.entries) } else { String::new() };
-        format!("{}{folded}{entries}", self.link_mode)
+        let read_only = if self.read_only { ", read-only" } else { "" };
+        format!("{}{folded}{entries}{read_only}", self.link_mode)
     }
 }
 

@@ -102,6 +102,9 @@ fn refuse_if_made_differently(work: &Work, made: &MountRecord, command: &RunComm
             Error::new(format!("{venv} is mounted already, with link mode {}{folded}", made.link_mode));
         return Err(error.with_help(help));
     }
+    if command.options.read_only && !made.read_only {
+        return Err(Error::new(format!("{venv} is mounted already, and writable")).with_help(help));
+    }
     if made.link_mode == LinkMode::Fuse && made.entries != *work.entries() {
         let error = Error::new(format!("{venv} is mounted already, with entries {}", made.entries));
         return Err(error.with_help(help));
@@ -200,6 +203,9 @@ impl Run<'_, '_> {
             Some(record) if record.link_mode != self.mode => {
                 Err(Difficulty::Unsupported(error(format!("link mode {}", record.link_mode))))
             }
+            Some(record) if self.command.options.read_only && !record.read_only => {
+                Err(error("leave to write".to_owned()).into())
+            }
             Some(record) if record.link_mode == LinkMode::Fuse && record.entries != *self.work.entries() => {
                 Err(error(format!("entries {}", record.entries)).into())
             }
@@ -257,7 +263,7 @@ impl Run<'_, '_> {
             let point = self.work.layout.site_packages();
             let cache = self.work.folder_to_mount();
             let then = || self.program.become_it();
-            match fuse::mount_privately(&point, cache.as_deref(), self.work.allow_other(), then) {
+            match fuse::mount_privately(&point, cache.as_deref(), self.work.access(), then) {
                 Ok((waiting, place)) => return Ok((Some(waiting), place)),
                 Err(error) => {
                     self.command.options.verbosity.detail(format!("mounting where others see it: {error}"));
