@@ -169,6 +169,9 @@ pub struct MountOptions {
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
+    /// Get what is missing in CACHE, with uv and its own settings. Without this, nothing ever uses the network
+    #[arg(long)]
+    pub fetch: bool,
     /// Do not hold uv's lock on CACHE: `uv cache prune` and `uv cache clean` then do not wait until VENV is unmounted
     #[arg(long)]
     pub no_cache_lock: bool,

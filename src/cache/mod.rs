@@ -69,6 +69,33 @@ pub struct Found {
     pub unleased: Option<Error>,
 }
 
+/// Why a cache does not have all that is wanted.
+#[derive(Debug)]
+pub struct Unfound {
+    /// The pins that are missing; none if something else keeps the cache from being used.
+    pub missing: Vec<Pin>,
+    error: Error,
+}
+
+impl Unfound {
+    /// Nothing is there, for this reason.
+    pub fn all(pins: &[Pin], error: Error) -> Self {
+        Self { missing: pins.to_vec(), error }
+    }
+}
+
+impl From<Error> for Unfound {
+    fn from(error: Error) -> Self {
+        Self { missing: Vec::new(), error }
+    }
+}
+
+impl From<Unfound> for Error {
+    fn from(unfound: Unfound) -> Self {
+        unfound.error
+    }
+}
+
 impl Cache {
     /// Opens the cache at `root`.
     ///
@@ -117,7 +144,7 @@ impl Cache {
     ///
     /// # Errors
     /// All that is missing, at once, with the command that gets it. Wheels that cannot be used.
-    pub fn find(&self, wanted: Wanted) -> Result<Found> {
+    pub fn find(&self, wanted: Wanted) -> Result<Found, Unfound> {
         let store = match &self.kind {
             Kind::Uv(uv) => {
                 let found = parallel(wanted.pins, |pin| uv.find(pin, wanted.tags));
@@ -146,21 +173,25 @@ impl Cache {
             }
         }
         let gone = last.unwrap_or_default();
-        Err(Error::new(format!("{} is being pruned", gone.display())).with_help("mount again"))
+        Err(Error::new(format!("{} is being pruned", gone.display())).with_help("mount again").into())
     }
 
-    fn find_in(&self, store: &Store, wanted: Wanted) -> Result<Vec<Archive>> {
+    fn find_in(&self, store: &Store, wanted: Wanted) -> Result<Vec<Archive>, Unfound> {
         if let Kind::Wheelhouse(wheelhouse) = &self.kind {
             let found = wheelhouse.find(wanted.pins, wanted.tags, store, wanted.progress);
             return found.map_err(|failure| match failure {
                 Failure::Missing(missing) => self.missing(&missing, wanted),
-                Failure::Unusable(error) => error,
+                Failure::Unusable(error) => error.into(),
             });
         }
         self.all_of(parallel(wanted.pins, |pin| store.find(pin, wanted.tags)), wanted)
     }
 
-    fn all_of(&self, found: Vec<Result<Archive, missing::Reasons>>, wanted: Wanted) -> Result<Vec<Archive>> {
+    fn all_of(
+        &self,
+        found: Vec<Result<Archive, missing::Reasons>>,
+        wanted: Wanted,
+    ) -> Result<Vec<Archive>, Unfound> {
         let mut archives = Vec::with_capacity(found.len());
         let mut missing = Vec::new();
         for (pin, found) in wanted.pins.iter().zip(found) {
@@ -172,8 +203,11 @@ impl Cache {
         if missing.is_empty() { Ok(archives) } else { Err(self.missing(&missing, wanted)) }
     }
 
-    fn missing(&self, missing: &Missing, wanted: Wanted) -> Error {
-        missing::error(missing, &self.root, self.kind.owner(), wanted)
+    fn missing(&self, missing: &Missing, wanted: Wanted) -> Unfound {
+        Unfound {
+            missing: missing.iter().map(|(pin, _)| (*pin).clone()).collect(),
+            error: missing::error(missing, &self.root, self.kind.owner(), wanted),
+        }
     }
 }
 

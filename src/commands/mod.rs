@@ -1,6 +1,7 @@
 //! A file a verb; each reads like its own summary.
 
 mod cache;
+mod fetch;
 mod inputs;
 mod mount;
 mod resolve;
@@ -10,6 +11,7 @@ mod run;
 #[path = "run/elsewhere.rs"]
 mod run;
 mod status;
+mod tool;
 mod unmount;
 mod why;
 mod work;

@@ -1,13 +1,17 @@
 //! Pins to archives: what the locks ask for, found in a cache that nobody prunes meanwhile.
 
 use std::env;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::fetch::Fetch;
 use super::inputs::{Inputs, no_lock};
-use crate::cache::{Archive, Cache, CacheLock, Wanted};
+use super::tool::pause;
+use crate::cache::{Archive, Cache, CacheLock, Unfound, Wanted};
 use crate::cli::MountOptions;
 use crate::error::{Error, Result};
-use crate::lock::{Lock, Target};
+use crate::lock::{Lock, Pin, Target};
 use crate::progress::Progress;
 use crate::sys::posix::canonicalize;
 use crate::venv::{Interpreter, Layout};
@@ -19,7 +23,8 @@ pub(super) struct Resolved {
     pub(super) cache_lock: Option<CacheLock>,
 }
 
-/// Finds what the locks ask for. Nothing is changed here but the store.
+/// Finds what the locks ask for, and has it got first where a person wants that. Nothing is changed here but the cache, by its
+/// tool, and the store.
 pub(super) fn resolve(
     inputs: &Inputs,
     interpreter: &Interpreter,
@@ -29,37 +34,95 @@ pub(super) fn resolve(
     let target = Target { markers: &interpreter.markers, tags: &interpreter.tags };
     let locks = Lock::read(&inputs.requirements, target, &inputs.selection)?;
     locks.notes.iter().for_each(|note| options.verbosity.note(note));
-    // Before anything is looked up, so that nothing vanishes in between.
-    let cache_lock = if options.no_cache_lock { None } else { Some(lock_cache(inputs, options)?) };
-    let cache = Cache::open(&inputs.cache)?;
-    let cache_lock = cache_lock.filter(|_| cache.is_of_uv());
-    let pins = if inputs.requirements.is_empty() {
-        cache.pins()?.ok_or_else(|| no_lock(&layout.root))?
-    } else {
-        locks.select(&interpreter.markers)?
-    };
     // The environment may be one that is made for this, and removed again if it cannot be completed.
     let python = canonicalize(layout.python())?;
-    let progress = Progress::unless(options.verbosity.quiet);
-    let found = cache.find(Wanted {
-        pins: &pins,
-        tags: &interpreter.tags,
-        python: &python,
-        selection: &inputs.selection,
-        venv: &layout.root,
-        store: options.store.as_deref(),
-        progress: &progress,
-    })?;
-    if let Some(why) = found.unleased {
-        options.verbosity.detail(format!("`sitefs cache prune` will not know of this environment: {why}"));
-    }
+    let search = Search { inputs, interpreter, layout, options, locks: &locks, python: &python };
+    // Before anything is looked up, so that nothing vanishes in between.
+    let mut cache_lock = search.lock()?;
+    let (archives, is_of_uv) = match search.find() {
+        Err(Unfound { missing, .. }) if options.fetch && !missing.is_empty() => {
+            search.fetch(&missing)?;
+            if let Some(Err(_)) = cache_lock {
+                cache_lock = search.lock()?;
+            }
+            search.find()?
+        }
+        found => found?,
+    };
+    let cache_lock = cache_lock.filter(|_| is_of_uv);
     if let Some(Err(why)) = &cache_lock {
         options.verbosity.note(format!(
             "{why}: do not run `uv cache prune` or `uv cache clean` while {} is mounted, they would not wait",
             layout.root.display()
         ));
     }
-    Ok(Resolved { archives: found.archives, cache_lock: cache_lock.and_then(Result::ok) })
+    Ok(Resolved { archives, cache_lock: cache_lock.and_then(Result::ok) })
+}
+
+/// What is looked for, where, and for whom.
+struct Search<'a> {
+    inputs: &'a Inputs,
+    interpreter: &'a Interpreter,
+    layout: &'a Layout,
+    options: &'a MountOptions,
+    locks: &'a Lock,
+    python: &'a Path,
+}
+
+impl Search<'_> {
+    /// uv's lock on the cache, or why it cannot be had; nothing where a person does without.
+    fn lock(&self) -> Result<Option<Result<CacheLock, String>>> {
+        if self.options.no_cache_lock { Ok(None) } else { lock_cache(self.inputs, self.options).map(Some) }
+    }
+
+    /// The archives, and whether they are in a cache of uv's.
+    fn find(&self) -> Result<(Vec<Archive>, bool), Unfound> {
+        let Self { inputs, interpreter, layout, options, .. } = self;
+        let is_without_lock = inputs.requirements.is_empty();
+        let selected = || self.locks.select(&interpreter.markers);
+        let cache = match Cache::open(&inputs.cache) {
+            Err(error) if !is_without_lock && is_unmade(&inputs.cache) => {
+                return Err(Unfound::all(&selected()?, error));
+            }
+            cache => cache?,
+        };
+        let pins =
+            if is_without_lock { cache.pins()?.ok_or_else(|| no_lock(&layout.root))? } else { selected()? };
+        let found = cache.find(Wanted {
+            pins: &pins,
+            tags: &interpreter.tags,
+            python: self.python,
+            selection: &inputs.selection,
+            venv: &layout.root,
+            store: options.store.as_deref(),
+            progress: &Progress::unless(options.verbosity.quiet),
+        });
+        // What fills the others is not done here, and told with the error.
+        let found =
+            found.map_err(|unfound| if cache.is_of_uv() { unfound } else { Error::from(unfound).into() })?;
+        if let Some(why) = found.unleased {
+            let what = "`sitefs cache prune` will not know of this environment";
+            options.verbosity.detail(format!("{what}: {why}"));
+        }
+        Ok((found.archives, cache.is_of_uv()))
+    }
+
+    fn fetch(&self, missing: &[Pin]) -> Result<()> {
+        let &Self { inputs, layout, python, options, .. } = self;
+        let total = self.locks.select(&self.interpreter.markers)?.len();
+        Fetch { missing, total, lock: self.locks, inputs, python, layout, verbosity: options.verbosity }
+            .with_uv()
+    }
+}
+
+/// Whether a cache is still to be made: there is nothing, or not more than what tools make beforehand.
+fn is_unmade(cache: &Path) -> bool {
+    const BEFOREHAND: [&str; 3] = [".gitignore", ".lock", "CACHEDIR.TAG"];
+    match fs_err::read_dir(cache) {
+        Ok(mut entries) => entries
+            .all(|entry| entry.is_ok_and(|entry| BEFOREHAND.iter().any(|name| entry.file_name() == *name))),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
 }
 
 /// How often to ask for a cache that another process has to itself.
@@ -81,8 +144,7 @@ fn lock_cache(inputs: &Inputs, options: &MountOptions) -> Result<Result<CacheLoc
             options.verbosity.note(format!("waiting for the process that prunes the cache {cache}"));
             is_said = true;
         }
-        std::thread::sleep(POLL);
-        Ok(())
+        pause(POLL)
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod environment;
+mod excerpt;
 mod hashes;
 mod kind;
 mod marker;
@@ -22,6 +23,7 @@ use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{MarkerEnvironment, MarkerTree};
 use url::Url;
 
+pub use self::excerpt::{Excerpt, Project, Requirements};
 use self::kind::Kind;
 pub use self::selection::Selection;
 use crate::error::{Context, Result};
@@ -124,6 +126,8 @@ pub struct Lock {
     pub pins: Vec<Pin>,
     /// What restricts the pins; [`Lock::select`] applies them.
     pub constraints: Vec<Constraint>,
+    /// The lines of requirements files that say where distributions come from, for tools that get some.
+    pub index_options: Vec<String>,
     /// What was read and passed over, for people: one sentence each.
     pub notes: Vec<String>,
 }
@@ -165,6 +169,7 @@ impl Lock {
         let requirements = requirements::read(requirements, &directory, &|name| std::env::var(name).ok())?;
         lock.pins.extend(requirements.pins);
         lock.constraints.extend(requirements.constraints);
+        lock.index_options.extend(requirements.index_options);
         lock.notes.extend(requirements.notes);
         Ok(lock)
     }

@@ -116,6 +116,11 @@ impl Received {
         self.number == libc::SIGCHLD
     }
 
+    /// Whether it asks to end.
+    pub fn asks_to_end(self) -> bool {
+        matches!(self.number, libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM)
+    }
+
     /// Whether it asks to stop for a while, as Ctrl-Z does.
     pub fn asks_to_stop(self) -> bool {
         self.number == libc::SIGTSTP

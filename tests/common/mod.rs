@@ -13,6 +13,7 @@ mod cache;
 mod command;
 mod container;
 mod disk;
+mod index;
 mod native;
 mod run;
 mod sitefs;
@@ -24,6 +25,7 @@ pub use cache::{Corpus, Uv, pip};
 pub use command::{Outcome, as_nobody, clean_command, nobody_can_run, started_by};
 pub use container::{Container, WITHOUT_DEVICE};
 pub use disk::Disk;
+pub use index::Index;
 pub use native::{Libraries, compile};
 pub use run::{
     GREET, Running, STAY, greet, kill, processes_in, run_arguments, sandbox, sandbox_for_nobody, server,

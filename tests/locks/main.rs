@@ -9,6 +9,7 @@ mod tools;
 
 mod bad_input;
 mod defaults;
+mod fetch;
 mod project;
 mod pylock;
 mod sources;

@@ -136,7 +136,7 @@ impl Project {
         Outcome::of(&mut command)
     }
 
-    fn seen(&self, venv: &Path) -> Seen {
+    pub(crate) fn seen(&self, venv: &Path) -> Seen {
         let mut list = self.test.onlooking_uv().command(["pip", "list", "--format=json", "--python"]);
         let list = Outcome::of(list.arg(venv.join("bin/python"))).succeeds().stdout;
         Seen { list, tree: comparable(venv) }

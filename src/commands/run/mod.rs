@@ -13,7 +13,7 @@ use super::inputs::choose_venv;
 use super::mount::open_or_create;
 use super::work::{Work, is_uninstalled};
 use crate::cache::CacheLock;
-use crate::cli::RunCommand;
+use crate::cli::{RunCommand, Verbosity};
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place};
 use crate::place::{self, Difficulty, LinkMode};
@@ -40,6 +40,12 @@ pub(super) fn run(command: &RunCommand) -> Result<ExitCode> {
     let (child, unmounting, _cache_lock) = result?;
     let supervisor = Supervisor { signals: &signals, verbosity: command.options.verbosity };
     Ok(ExitCode::from(supervisor.stay_with(child, unmounting)?))
+}
+
+/// Stays with a child, as with the command, until it ends. Gives its exit code.
+pub(super) fn stay_with(child: Pid, signals: &Signals) -> Result<u8> {
+    let verbosity = Verbosity { quiet: true, verbose: false };
+    Supervisor { signals, verbosity }.stay_with(child, None)
 }
 
 /// Makes the environment complete, and starts the command in it. What `mount` has made complete is used as it is, and is not

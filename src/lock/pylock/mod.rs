@@ -2,6 +2,7 @@
 //!
 //! Source: <https://packaging.python.org/en/latest/specifications/pylock-toml/> (PEP 751).
 
+mod excerpt;
 mod file;
 mod marker;
 
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use pep508_rs::{ExtraName, MarkerTree};
 
+pub(super) use self::excerpt::excerpt;
 use self::file::{Artifact, Directory, File, Header, Package, Vcs};
 use super::hashes::Hashes;
 use super::selection::DefaultGroups;

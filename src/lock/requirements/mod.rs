@@ -51,6 +51,12 @@ pub(super) fn read(
     reader.finish()
 }
 
+/// The lines with these numbers, of a requirements file that holds `text`.
+pub(super) fn written(text: &str, numbers: &HashSet<usize>) -> Vec<String> {
+    let lines = lines::logical(text).filter(|line| numbers.contains(&line.number));
+    lines.map(|line| line.text.into_owned()).collect()
+}
+
 /// What the lines of a file are for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Role {
@@ -201,7 +207,12 @@ impl Reader<'_> {
                 ("--requirement", Some(file)) => self.include(&file, origin, role)?,
                 ("--constraint", Some(file)) => self.include(&file, origin, Role::Constraint)?,
                 ("--require-hashes", _) => self.hashes_required_by = Some(origin.clone()),
-                _ => self.passed_over(name, origin),
+                (name, value) => {
+                    if options::is_about_indexes(name) {
+                        self.lock.index_options.push(index_option(name, value.as_deref(), origin));
+                    }
+                    self.passed_over(name, origin);
+                }
             }
         }
         Ok(())
@@ -217,11 +228,14 @@ impl Reader<'_> {
         self.file(&beside.join(file), role, requirements_text)
     }
 
-    /// Says once of each option that it has no effect. Its value is not told: it may hold a password.
+    /// Says once of each option that it does not choose what is mounted. Its value is not told: it may hold a password.
     fn passed_over(&mut self, option: &'static str, origin: &Origin) {
         if self.told.insert(option) {
-            let note = format!("{origin}: `{option}` has no effect: the cache says what there is to use.");
-            self.lock.notes.push(note);
+            let effect =
+                if options::is_about_indexes(option) { "counts for `--fetch` only" } else { "has no effect" };
+            self.lock
+                .notes
+                .push(format!("{origin}: `{option}` {effect}: the cache says what there is to use."));
         }
     }
 
@@ -250,6 +264,17 @@ impl Reader<'_> {
             }
         }
         Ok(self.lock)
+    }
+}
+
+/// An option as a line of its own, which means the same in a file elsewhere.
+fn index_option(name: &str, value: Option<&str>, origin: &Origin) -> String {
+    let beside = |value: &str| origin.file.parent().unwrap_or(Path::new("")).join(value);
+    let is_beside = |value: &&str| name == "--find-links" && beside(value).exists();
+    match (value.filter(is_beside).and_then(|value| std::path::absolute(beside(value)).ok()), value) {
+        (Some(folder), _) => format!("{name} {}", folder.display()),
+        (None, Some(value)) => format!("{name} {value}"),
+        (None, None) => name.to_owned(),
     }
 }
 

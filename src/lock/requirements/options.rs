@@ -66,6 +66,13 @@ const OF_REQUIREMENT: [Known; 5] = [
     valued("--install-option", None),
 ];
 
+/// Whether an option of a file says where distributions come from, and tools that get some understand it.
+pub(super) fn is_about_indexes(option: &str) -> bool {
+    const KNOWN: [&str; 6] =
+        ["--index-url", "--extra-index-url", "--no-index", "--find-links", "--no-binary", "--only-binary"];
+    KNOWN.contains(&option)
+}
+
 /// What follows `-e` or `--editable` on a line that starts with it.
 pub(super) fn editable(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("--editable").or_else(|| line.strip_prefix("-e"))?;

@@ -11,6 +11,7 @@ mod project;
 mod walk;
 mod wanted;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use self::file::{File, Header};
@@ -18,7 +19,7 @@ use self::packages::Packages;
 use self::walk::Walk;
 use self::wanted::Wanted;
 use super::toml_file::{self, Lines};
-use super::{Lock, Origin, Selection, Target};
+use super::{Lock, Origin, Pin, Project, Selection, Target};
 use super::{artifact, environment};
 use crate::error::{Context, Error, Result};
 
@@ -40,6 +41,22 @@ pub(super) fn read(
     let mut file = parse(path, text)?;
     let shown = || format!("`{}`", path.display());
     select(path, text, &mut file, target, selection, lock).context(shown)
+}
+
+/// The part of the uv.lock at `path`, which holds `text`, that is about these pins.
+///
+/// # Errors
+/// A lock that is not understood.
+pub(super) fn excerpt(path: &Path, text: &str, pins: &[&Pin], selection: &Selection) -> Result<Project> {
+    let mut file = parse(path, text)?;
+    let names = file.packages.iter().map(|package| package.name.get_ref());
+    let others = names.filter(|name| !pins.iter().any(|pin| pin.name == **name));
+    let without = others.cloned().collect();
+    let folder = path.parent().unwrap_or(path).to_path_buf();
+    let packages = Packages::new(std::mem::take(&mut file.packages));
+    let wanted = Wanted::new(&file, &packages, &folder, selection)?;
+    let groups = if selection.packages.is_empty() { BTreeSet::new() } else { wanted.own_default_groups() };
+    Ok(Project { folder, without, groups })
 }
 
 fn select(

@@ -1,6 +1,6 @@
 //! What is wanted of a uv.lock: from which packages to start, with which extras and groups.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::file::{File, Package};
@@ -130,6 +130,11 @@ impl<'a> Wanted<'a> {
 
     pub(super) fn is_default_group(&self, group: &PackageName) -> bool {
         self.selection.has_group_by_default(group, &self.defaults)
+    }
+
+    /// The default groups of the one package that is wanted.
+    pub(super) fn own_default_groups(&self) -> BTreeSet<PackageName> {
+        self.own_groups.iter().filter(|group| self.is_default_group(group)).cloned().collect()
     }
 
     /// Whether a package that is reached is also installed.

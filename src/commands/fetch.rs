@@ -1,0 +1,125 @@
+//! `--fetch`: getting what is missing, through the tool that owns the cache. Nothing else here has anything use the network.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::inputs::Inputs;
+use super::tool::run_tool;
+use crate::cli::Verbosity;
+use crate::error::{Context, Error, Result};
+use crate::lock::{Excerpt, Lock, Pin};
+use crate::venv::Layout;
+
+/// What is missing, and for whom.
+pub(super) struct Fetch<'a> {
+    /// The pins that are missing.
+    pub(super) missing: &'a [Pin],
+    /// How many there are in all.
+    pub(super) total: usize,
+    /// The locks that they are of.
+    pub(super) lock: &'a Lock,
+    pub(super) inputs: &'a Inputs,
+    /// The interpreter that wheels are got and built for.
+    pub(super) python: &'a Path,
+    pub(super) layout: &'a Layout,
+    pub(super) verbosity: Verbosity,
+}
+
+impl Fetch<'_> {
+    /// Fills uv's cache by having uv install what is missing into a folder that is thrown away: with the indexes,
+    /// credentials and settings that uv finds where it runs.
+    ///
+    /// # Errors
+    /// uv is not there, or fails; what it says itself has then been seen.
+    pub(super) fn with_uv(&self) -> Result<()> {
+        let uv = self.tool("uv")?;
+        let cache = self.inputs.cache.display();
+        let (count, total) = (self.missing.len(), self.total);
+        self.verbosity.note(format!("{} gets {count} of {total} distributions into {cache}", uv.display()));
+        let folder = tempfile::Builder::new()
+            .prefix("sitefs-fetch-")
+            .tempdir()
+            .context(|| "no folder can be made to install into".to_owned())?;
+        let excerpt = self.lock.excerpt(self.missing, &self.inputs.selection)?;
+        for command in self.uv_commands(&uv, folder.path(), &excerpt)? {
+            let code = run_tool(command)?;
+            if code != 0 {
+                let failed = format!("uv did not get {count} of {total} distributions into {cache}");
+                return Err(Error::new(format!("{failed}: it ended with {code}"))
+                    .with_help("what it says above tells why"));
+            }
+        }
+        Ok(())
+    }
+
+    fn uv_commands(&self, uv: &Path, folder: &Path, excerpt: &Excerpt) -> Result<Vec<Command>> {
+        let mut commands = Vec::new();
+        let mut sync = |name: String, text: &str, options: &[&str]| -> Result<()> {
+            let file = folder.join(name);
+            fs_err::write(&file, text)?;
+            let mut command = self.uv_command(uv, &["pip", "sync"]);
+            command.args(options).arg("--target").arg(folder.join(commands.len().to_string())).arg(file);
+            commands.push(command);
+            Ok(())
+        };
+        if let Some(requirements) = &excerpt.requirements {
+            let hashes: &[&str] = if requirements.has_hashes { &["--require-hashes"] } else { &[] };
+            sync("requirements.txt".to_owned(), &requirements.text, hashes)?;
+        }
+        for (number, pylock) in excerpt.pylocks.iter().enumerate() {
+            sync(format!("pylock.{number}.toml"), pylock, &[])?;
+        }
+        for project in &excerpt.projects {
+            let mut command = self.uv_command(uv, &["sync", "--frozen"]);
+            command.arg("--project").arg(&project.folder);
+            for argument in self.inputs.selection.arguments() {
+                command.args(argument.split(' '));
+            }
+            for name in &project.without {
+                command.args(["--no-install-package", name.as_str()]);
+            }
+            for group in &project.groups {
+                command.args(["--group", group.as_str()]);
+            }
+            command
+                .env("UV_PROJECT_ENVIRONMENT", folder.join(format!("venv{}", commands.len())))
+                .env_remove("VIRTUAL_ENV");
+            commands.push(command);
+        }
+        Ok(commands)
+    }
+
+    fn uv_command(&self, uv: &Path, verb: &[&str]) -> Command {
+        let mut command = Command::new(uv);
+        command
+            .args(verb)
+            .args(self.verbosity.quiet.then_some("--quiet"))
+            .arg("--cache-dir")
+            .arg(&self.inputs.cache)
+            .arg("--python")
+            .arg(self.python)
+            // What is installed is thrown away: only what is in the cache counts.
+            .args(["--link-mode", "symlink"])
+            .env_remove("UV_NO_CACHE");
+        command
+    }
+
+    /// A tool on PATH, else in the environment.
+    fn tool(&self, name: &str) -> Result<PathBuf> {
+        let program = OsString::from(format!("{name}{}", env::consts::EXE_SUFFIX));
+        let scripts = self.layout.root.join(&self.layout.scheme.scripts);
+        let path = env::var_os("PATH").unwrap_or_default();
+        let mut folders = env::split_paths(&path).filter(|folder| folder.is_absolute()).chain([scripts]);
+        folders.find_map(|folder| Some(folder.join(&program)).filter(|tool| tool.is_file())).ok_or_else(
+            || {
+                let venv = self.layout.root.display();
+                Error::new(format!(
+                    "{name} is not there, neither on PATH nor in {venv}, to get what is missing"
+                ))
+                .with_help(format!("install {name}, or fill the cache beforehand"))
+            },
+        )
+    }
+}

@@ -1,0 +1,289 @@
+//! `--fetch`: what is missing is got by uv, with its own settings; and nothing is got without it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use common::{
+    GREET, Index, Outcome, Running, Sandbox, WheelBuilder, fuse, greet, kill, run_arguments, skip, wait_until,
+};
+use sha2::{Digest, Sha256};
+
+fn other() -> WheelBuilder {
+    WheelBuilder::new("other", "2.0").file("other.py", "word = 'other'\n")
+}
+
+/// A sandbox with a uv on PATH, an index that has [`greet`] and [`other`], and a lock that asks for both.
+struct Fetching {
+    test: Sandbox,
+    index: Index,
+}
+
+impl Fetching {
+    fn new(credentials: Option<&str>) -> Self {
+        let test = Sandbox::new();
+        let wheels = [greet(), other()];
+        let served = test.root().join("served");
+        let hash = |wheel: &WheelBuilder| {
+            let bytes = fs_err::read(wheel.build(&served)).unwrap();
+            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let lines = wheels.iter().map(|wheel| format!("{} --hash=sha256:{}", wheel.pin(), hash(wheel)));
+        test.lock(&lines.collect::<Vec<_>>().join("\n"));
+        fs_err::create_dir(test.root().join("tools")).unwrap();
+        let fetching = Self { index: Index::of(&served, credentials), test };
+        symlink(uv(), fetching.tool()).unwrap();
+        fetching
+    }
+
+    /// Where `uv` is found on PATH.
+    fn tool(&self) -> std::path::PathBuf {
+        self.test.root().join("tools/uv")
+    }
+
+    /// Another program instead of uv.
+    fn with_false_uv(&self, script: &str) {
+        fs_err::remove_file(self.tool()).unwrap();
+        fs_err::write(self.tool(), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs_err::set_permissions(self.tool(), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// `sitefs ARGUMENTS`, with a uv on PATH that knows the index.
+    fn sitefs<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.test.sitefs_command(arguments);
+        command
+            .env("PATH", format!("{}:/usr/bin:/bin", self.test.root().join("tools").display()))
+            .env("UV_DEFAULT_INDEX", self.index.url(""))
+            .env("UV_PYTHON_DOWNLOADS", "never");
+        command
+    }
+
+    fn mount(&self, options: &[&str]) -> Command {
+        let test = &self.test;
+        let mut command = self.sitefs(["mount", "-r"]);
+        command.arg(&test.requirements).args(options).args([&test.venv, &test.cache]);
+        command
+    }
+
+    /// All that the lock asks for is there.
+    #[track_caller]
+    fn is_complete(&self) {
+        let code = "import greet, other; print(greet.word, other.word)";
+        self.test.python(code).succeeds().prints("hello other");
+    }
+}
+
+/// The uv of `make tools`.
+fn uv() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/uv/bin/uv")
+}
+
+#[test]
+fn what_is_missing_is_got_into_a_cache_that_was_not_there() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(None);
+    let outcome = Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds();
+    outcome.says("uv gets 2 of 2 distributions into").says("mounted 2 distributions");
+    fetching.is_complete();
+    fetching.test.unmount().succeeds();
+    let asked = fetching.index.requests().len();
+    Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds().says_nothing_of("uv gets");
+    assert_eq!(fetching.index.requests().len(), asked, "what is there is not asked for");
+    let left = fs_err::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok);
+    let mut left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("sitefs-fetch-"));
+    let is_ours = |entry: &fs_err::DirEntry| entry.path().join("requirements.txt").exists();
+    assert!(!left.any(|entry| is_ours(&entry)), "a folder is left");
+}
+
+#[test]
+fn only_what_is_missing_is_asked_for() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(None);
+    fetching.test.unpack(&[greet()]);
+    Outcome::of(&mut fetching.mount(&[])).fails().says("other==2.0").says("Get them with");
+    Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds().says("uv gets 1 of 2 distributions");
+    fetching.is_complete();
+    let requests = fetching.index.requests();
+    assert!(requests.iter().any(|path| path.contains("other")), "{requests:?}");
+    assert!(!requests.iter().any(|path| path.contains("greet")), "{requests:?}");
+    fetching.test.seal_cache();
+}
+
+/// As an entrypoint does; and a program that reads the output gets what the command says, and no more.
+#[test]
+fn run_gets_what_is_missing() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(None);
+    let arguments = run_arguments(&fetching.test, &["--fetch"], &["python", "-c", GREET]);
+    Outcome::of(&mut fetching.sitefs(arguments)).succeeds().prints("hello");
+    let json = Outcome::of(&mut fetching.mount(&["--fetch", "--json"])).succeeds().json();
+    assert_eq!(json["mount"]["distributions"], 2);
+}
+
+#[test]
+fn links_are_made_of_what_was_got() {
+    let fetching = Fetching::new(None);
+    Outcome::of(&mut fetching.mount(&["--fetch", "--link-mode", "symlink", "-q"])).succeeds();
+    fetching.is_complete();
+}
+
+/// The settings of uv are its own: indexes, credentials, files, and what the lock itself says.
+#[test]
+fn the_indexes_and_credentials_of_uv_and_of_the_lock_count() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(Some("me:secret"));
+    let (test, index) = (&fetching.test, &fetching.index);
+    Outcome::of(&mut fetching.mount(&["--fetch"])).fails().says("401");
+    Outcome::of(fetching.mount(&["--fetch"]).env("UV_DEFAULT_INDEX", index.url("me:secret@"))).succeeds();
+    fetching.is_complete();
+    let forget = || {
+        test.unmount().succeeds();
+        fs_err::remove_dir_all(&test.cache).unwrap();
+    };
+    forget();
+    fs_err::create_dir_all(test.home().join(".config/uv")).unwrap();
+    let settings = format!("[[index]]\nurl = \"{}\"\ndefault = true\n", index.url("me:secret@"));
+    fs_err::write(test.home().join(".config/uv/uv.toml"), settings).unwrap();
+    Outcome::of(fetching.mount(&["--fetch"]).env_remove("UV_DEFAULT_INDEX")).succeeds();
+    forget();
+    fs_err::remove_file(test.home().join(".config/uv/uv.toml")).unwrap();
+    let pins = fs_err::read_to_string(&test.requirements).unwrap();
+    fs_err::write(test.root().join("pins.txt"), pins).unwrap();
+    test.lock(&format!("--index-url {}\n-r pins.txt", index.url("me:secret@")));
+    Outcome::of(fetching.mount(&["--fetch"]).env_remove("UV_DEFAULT_INDEX")).succeeds();
+    fetching.is_complete();
+}
+
+#[test]
+fn a_distribution_with_another_hash_is_refused_in_uvs_words() {
+    let fetching = Fetching::new(None);
+    let before = fetching.test.environment();
+    let lock = fs_err::read_to_string(&fetching.test.requirements).unwrap();
+    let (start, digest) = lock.trim().rsplit_once(':').unwrap();
+    fetching.test.lock(&format!("{start}:{}", digest.chars().rev().collect::<String>()));
+    let outcome = Outcome::of(&mut fetching.mount(&["--fetch"])).fails();
+    outcome.says("Hash mismatch for `other==2.0").says("uv did not get 2 of 2 distributions");
+    fetching.test.nothing_left(&before);
+}
+
+/// With the name of the interpreter's release, a source tree is built by uv, in an environment of its own.
+#[test]
+fn source_trees_are_built() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(None);
+    let tree = fetching.test.root().join("tree");
+    fs_err::create_dir(&tree).unwrap();
+    let project = "[project]\nname = \"tree\"\nversion = \"1\"\n\
+                   [build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+    fs_err::write(tree.join("pyproject.toml"), project).unwrap();
+    let backend = "import os, zipfile\n\
+                   def build_wheel(folder, config_settings=None, metadata_directory=None):\n    \
+                   info = 'tree-1.dist-info'\n    \
+                   files = {'tree.py': 'word = \"built\"', f'{info}/METADATA': 'Metadata-Version: 2.1\\nName: tree\\nVersion: 1\\n',\n        \
+                   f'{info}/WHEEL': 'Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'}\n    \
+                   files[f'{info}/RECORD'] = ''.join(f'{file},,\\n' for file in [*files, f'{info}/RECORD'])\n    \
+                   with zipfile.ZipFile(os.path.join(folder, 'tree-1-py3-none-any.whl'), 'w') as wheel:\n        \
+                   [wheel.writestr(*file) for file in files.items()]\n    \
+                   return 'tree-1-py3-none-any.whl'\n";
+    fs_err::write(tree.join("backend.py"), backend).unwrap();
+    fetching.test.lock(&format!("tree @ file://{}\ngreet==1.0", tree.display()));
+    Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds();
+    fetching.test.python("import tree; print(tree.word)").succeeds().prints("built");
+}
+
+#[test]
+fn uv_is_found_on_path_then_in_the_environment_and_else_its_absence_is_said() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(None);
+    fs_err::remove_file(fetching.tool()).unwrap();
+    let outcome = Outcome::of(&mut fetching.mount(&["--fetch"])).fails();
+    outcome.says("uv is not there, neither on PATH nor in").says("install uv");
+    symlink(uv(), fetching.test.venv.join("bin/uv")).unwrap();
+    Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds();
+    fetching.is_complete();
+}
+
+#[test]
+fn a_uv_that_fails_or_gets_nothing_is_said_and_nothing_is_left() {
+    let fetching = Fetching::new(None);
+    let before = fetching.test.environment();
+    fetching.with_false_uv("echo 'error: no luck' >&2; exit 3");
+    let new = fetching.test.root().join("new");
+    let mut mount = fetching.sitefs(["mount", "--fetch", "--python"]);
+    mount
+        .arg(&fetching.test.python)
+        .arg("-r")
+        .arg(&fetching.test.requirements)
+        .args([&new, &fetching.test.cache]);
+    Outcome::of(&mut mount).fails().says("error: no luck").says("it ended with 3");
+    assert!(!new.exists());
+    Outcome::of(&mut fetching.mount(&["--fetch"])).fails().says("error: no luck");
+    fetching.with_false_uv("exit 0");
+    Outcome::of(&mut fetching.mount(&["--fetch"])).fails();
+    fetching.test.nothing_left(&before);
+}
+
+#[test]
+fn a_signal_ends_uv_and_run_cleans_up() {
+    let fetching = Fetching::new(None);
+    let test = &fetching.test;
+    let before = test.environment();
+    let started = test.root().join("started");
+    fetching.with_false_uv(&format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", started.display()));
+    for command in ["run", "mount"] {
+        let command = match command {
+            "run" => fetching.sitefs(run_arguments(test, &["--fetch"], &["true"])),
+            _ => fetching.mount(&["--fetch"]),
+        };
+        let mut running = Running::of(command);
+        wait_until("uv runs", || started.exists());
+        let uv: u32 = fs_err::read_to_string(&started).unwrap().trim().parse().unwrap();
+        kill("TERM", running.pid());
+        assert_eq!(running.ends(), Some(1));
+        assert!(!Path::new(&format!("/proc/{uv}")).exists(), "uv has ended");
+        fs_err::remove_file(&started).unwrap();
+        test.nothing_left(&before);
+    }
+}
+
+/// Neither by asking uv nor otherwise.
+#[test]
+fn without_the_option_nothing_is_got() {
+    let fetching = Fetching::new(None);
+    let called = fetching.test.root().join("called");
+    fetching.with_false_uv(&format!("touch {}", called.display()));
+    Outcome::of(&mut fetching.mount(&[])).fails();
+    fetching.test.unpack(&[greet()]);
+    Outcome::of(&mut fetching.mount(&[])).fails().says("other==2.0");
+    Outcome::of(&mut fetching.sitefs(run_arguments(&fetching.test, &[], &["true"]))).fails();
+    assert!(!called.exists() && fetching.index.requests().is_empty());
+}
+
+#[test]
+fn a_complete_cache_needs_no_network() {
+    let Some(test) = common::sandbox() else { return };
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can make a network namespace");
+        return;
+    }
+    let mut command = test.command("unshare");
+    command.arg("--net").arg(test.root().join("sitefs"));
+    command.args(run_arguments(&test, &["--fetch"], &["python", "-c", GREET]));
+    Outcome::of(&mut command).succeeds().prints("hello");
+}
