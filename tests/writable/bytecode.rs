@@ -36,7 +36,7 @@ const ENDS: [(&str, End); 5] = [
         gone(test);
     }),
     ("umount", |test| {
-        Outcome::of(Command::new("umount").arg(test.site_packages())).succeeds();
+        Outcome::of(Command::new("umount").arg("-R").arg(test.site_packages())).succeeds();
         gone(test);
     }),
     ("kill -9 and unmount", |test| {
