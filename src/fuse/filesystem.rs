@@ -20,6 +20,7 @@ use fuser::{
 };
 
 use rustix::fs::SeekFrom;
+use rustix::io::Errno as SystemErrno;
 
 use super::convert::{absent, attr, device_of, errno, handle, inode_of, kind, node, owner, time};
 use super::watch::Asking;
@@ -415,10 +416,16 @@ impl fuser::Filesystem for Filesystem {
         name: &OsStr,
         mode: u32,
         _umask: u32,
-        _flags: i32,
+        flags: i32,
         reply: ReplyCreate,
     ) {
-        guarded("create", || match self.view.create(node(parent), name, mode & 0o7777, owner(request)) {
+        let create = || match self.view.create(node(parent), name, mode & 0o7777, owner(request)) {
+            Err(failure) if failure.errno == SystemErrno::EXIST && flags & libc::O_EXCL == 0 => {
+                self.view.open_created(node(parent), name, flags & libc::O_TRUNC != 0)
+            }
+            created => created,
+        };
+        guarded("create", || match create() {
             Ok((attributes, handle)) => {
                 let handle = FileHandle(handle.0);
                 reply.created(&FOREVER, &attr(&attributes), GENERATION, handle, FopenFlags::FOPEN_KEEP_CACHE);

@@ -81,7 +81,7 @@ impl View {
         let path = nodes.path(node);
         let place = || path.clone().unwrap_or_default();
         match &found.origin {
-            Origin::Upper => self.of_upper(node, &place()),
+            Origin::Upper => self.of_upper(node, &path.clone().ok_or_else(Failure::absent)?),
             Origin::Directory(directory) if directory.in_upper && path.is_some() => {
                 self.of_upper(node, &place())
             }

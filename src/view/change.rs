@@ -38,6 +38,26 @@ impl View {
         Ok((attributes, self.keep_open(file)))
     }
 
+    /// Opens a file that another server has created, and empties it if that is wanted.
+    ///
+    /// # Errors
+    /// What open(2) and ftruncate(2) say.
+    pub fn open_created(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        is_to_be_empty: bool,
+    ) -> Result<(Attributes, Handle), Failure> {
+        let attributes = self.lookup(parent, name)?.ok_or_else(Failure::absent)?;
+        let size = is_to_be_empty.then_some(0);
+        let opened = self.open(attributes.node, OFlags::RDWR).and_then(|file| {
+            let handle = self.keep_open(file);
+            let changes = super::Changes { size, ..super::Changes::default() };
+            Ok((self.change(attributes.node, Some(handle), changes)?, handle))
+        });
+        opened.inspect_err(|_| self.forget(attributes.node, 1))
+    }
+
     /// Makes a directory. Where a directory of archives was removed, the new one is empty.
     ///
     /// # Errors
@@ -117,16 +137,26 @@ impl View {
     /// `ENOENT`, `EISDIR`, and what else unlink(2) says.
     pub fn remove_leaf(&self, parent: NodeId, name: &OsStr) -> Result<(), Failure> {
         let mut nodes = self.nodes.write();
-        let (node, path) = self.present(&mut nodes, parent, name)?;
+        let removed = self.remove_leaf_in(&mut nodes, parent, name);
+        self.look_again(&mut nodes, parent, removed)
+    }
+
+    fn remove_leaf_in(
+        &self,
+        nodes: &mut RwLockWriteGuard<Nodes>,
+        parent: NodeId,
+        name: &OsStr,
+    ) -> Result<(), Failure> {
+        let (node, path) = self.present(nodes, parent, name)?;
         if nodes.directory(node).is_some() {
             return Err(Failure::new(Errno::ISDIR, &path));
         }
-        self.hide(&nodes, parent, &path)?;
-        let removed = self.removed(&nodes, node)?;
-        if self.is_upper(&nodes, node) {
+        self.hide(nodes, parent, &path)?;
+        let removed = self.removed(nodes, node)?;
+        if self.is_upper(nodes, node) {
             self.upper()?.remove_leaf(&path).map_err(|errno| Failure::new(errno, &path))?;
         }
-        self.let_go(&mut nodes, node, removed);
+        self.let_go(nodes, node, removed);
         nodes.take_name(parent, name);
         Ok(())
     }
@@ -138,10 +168,16 @@ impl View {
     pub fn remove_directory(&self, parent: NodeId, name: &OsStr) -> Result<(), Failure> {
         let mut nodes = self.nodes.write();
         let (node, path) = self.present(&mut nodes, parent, name)?;
-        self.check_empty(&mut nodes, node, &path)?;
+        if self.check_empty(&mut nodes, node, &path).is_err() {
+            // Another server may have emptied it, or it is gone with the environment.
+            self.expand_again(&mut nodes, node)?;
+            self.present(&mut nodes, parent, name)?;
+            self.check_empty(&mut nodes, node, &path)?;
+        }
         self.hide(&nodes, parent, &path)?;
         if self.is_upper(&nodes, node) {
-            self.upper()?.remove_directory(&path).map_err(|errno| Failure::new(errno, &path))?;
+            let removed = self.upper()?.remove_directory(&path).map_err(|errno| Failure::new(errno, &path));
+            self.look_again(&mut nodes, node, removed)?;
         }
         nodes.take_name(parent, name);
         Ok(())
@@ -152,18 +188,18 @@ impl View {
         parent: NodeId,
         name: &OsStr,
         file_type: FileType,
-        make: impl FnOnce(&Upper, &Path) -> Result<(), Errno>,
+        mut make: impl FnMut(&Upper, &Path) -> Result<(), Errno>,
     ) -> Result<Attributes, Failure> {
         let node = {
             let mut nodes = self.nodes.write();
-            let path = self.new_path(&mut nodes, parent, name)?;
-            self.prepare_parent(&mut nodes, parent, &path, file_type)?;
-            make(self.upper()?, &path).map_err(|errno| {
-                if let Some(bytecode) = self.bytecode() {
-                    bytecode.forget(&path);
+            let made = self.make_in_upper(&mut nodes, parent, name, file_type, &mut make);
+            let made = match self.look_again(&mut nodes, parent, made) {
+                Err(failure) if failure.errno == Errno::NOENT => {
+                    self.make_in_upper(&mut nodes, parent, name, file_type, &mut make)
                 }
-                Failure::new(errno, &path)
-            })?;
+                made => made,
+            };
+            made?;
             let origin = match file_type {
                 FileType::Directory => Origin::Directory(Directory {
                     lower: Box::default(),
@@ -178,6 +214,39 @@ impl View {
             node
         };
         self.attributes(node).inspect_err(|_| self.forget(node, 1))
+    }
+
+    /// Where the upper is not as it was known, another server has changed it: then a directory is listed again.
+    pub(super) fn look_again<T>(
+        &self,
+        nodes: &mut Nodes,
+        directory: NodeId,
+        result: Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        if let Err(failure) = &result
+            && matches!(failure.errno, Errno::NOENT | Errno::EXIST | Errno::NOTEMPTY)
+        {
+            self.expand_again(nodes, directory)?;
+        }
+        result
+    }
+
+    fn make_in_upper(
+        &self,
+        nodes: &mut Nodes,
+        parent: NodeId,
+        name: &OsStr,
+        file_type: FileType,
+        make: &mut impl FnMut(&Upper, &Path) -> Result<(), Errno>,
+    ) -> Result<(), Failure> {
+        let path = self.new_path(nodes, parent, name)?;
+        self.prepare_parent(nodes, parent, &path, file_type)?;
+        make(self.upper()?, &path).map_err(|errno| {
+            if let Some(bytecode) = self.bytecode() {
+                bytecode.forget(&path);
+            }
+            Failure::new(errno, &path)
+        })
     }
 
     /// Has the upper have the directory in which an entry is about to be made. Where that is a directory for bytecode of

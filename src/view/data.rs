@@ -152,7 +152,7 @@ impl View {
         let found = nodes.get(node).ok_or_else(Failure::absent)?;
         let path = nodes.path(node);
         let opened = match &found.origin {
-            Origin::Upper => self.upper()?.open(&path.clone().unwrap_or_default(), flags),
+            Origin::Upper => self.upper()?.open(&path.clone().ok_or_else(Failure::absent)?, flags),
             Origin::Directory(directory) if directory.in_upper => {
                 self.upper()?.open(&path.clone().ok_or_else(Failure::absent)?, flags)
             }

@@ -70,8 +70,9 @@ pub fn installed(upper: impl AsFd, counts: impl Fn(&OsStr) -> bool) -> Result<Ve
     Ok(named.filter(|(file_name, _)| is_whole(&upper, file_name)).map(|(_, name)| name).collect())
 }
 
-/// `name-version.dist-info`, or the older `name-version-py3.11.egg-info`.
-fn installed_name(file_name: &OsStr) -> Option<PackageName> {
+/// The name of the distribution whose directory this is: `name-version.dist-info`, or the older
+/// `name-version-py3.11.egg-info`.
+pub fn installed_name(file_name: &OsStr) -> Option<PackageName> {
     let file_name = file_name.to_str()?;
     let name = match file_name.strip_suffix(".dist-info") {
         Some(stem) => stem.rsplit_once('-')?.0,

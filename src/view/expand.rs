@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, OFlags, statat};
 use rustix::io::Errno;
@@ -39,11 +39,33 @@ impl View {
     /// get another name at any moment.
     fn to_list(&self, nodes: &Nodes, directory: NodeId) -> Result<Option<Listing>, Failure> {
         let found = nodes.get(directory).ok_or_else(Failure::absent)?;
-        let path = nodes.path(directory).unwrap_or_default();
-        let found = found.directory().ok_or_else(|| Failure::new(Errno::NOTDIR, &path))?;
-        if found.children.is_some() {
-            return Ok(None);
+        let path = || nodes.path(directory).unwrap_or_default();
+        let found = found.directory().ok_or_else(|| Failure::new(Errno::NOTDIR, &path()))?;
+        if found.children.is_some() { Ok(None) } else { self.listing(found, path()).map(Some) }
+    }
+
+    /// Lists a directory again: another server has changed the upper.
+    pub(super) fn expand_again(&self, nodes: &mut Nodes, directory: NodeId) -> Result<(), Failure> {
+        let (Some(found), Some(path)) = (nodes.directory(directory), nodes.path(directory)) else {
+            return Ok(());
+        };
+        if found.in_upper && self.upper()?.stat(&path).is_err() {
+            if found.lower.is_empty() && directory != NodeId::ROOT {
+                let parent = nodes.parent(directory);
+                nodes.take_name(parent, path.file_name().unwrap_or_default());
+                return Ok(());
+            }
+            if let Some(found) = nodes.directory_mut(directory) {
+                found.in_upper = false;
+            }
         }
+        let Some(found) = nodes.directory(directory) else { return Ok(()) };
+        let children = self.merged(&self.listing(found, path)?)?;
+        nodes.expand_again(directory, children);
+        Ok(())
+    }
+
+    fn listing(&self, found: &Directory, path: PathBuf) -> Result<Listing, Failure> {
         let failed = |errno| Failure::new(errno, &path);
         let upper = if found.in_upper {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -55,7 +77,7 @@ impl View {
             Some(bytecode) => bytecode.of(&path, upper.as_ref(), self.owner).map_err(failed)?,
             None => false,
         };
-        Ok(Some(Listing { lower: found.lower.clone(), upper, has_bytecode, path: path.into_os_string() }))
+        Ok(Listing { lower: found.lower.clone(), upper, has_bytecode, path: path.into_os_string() })
     }
 
     fn merged(&self, listing: &Listing) -> Result<Vec<Child>, Failure> {

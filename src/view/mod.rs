@@ -52,7 +52,7 @@ pub use attributes::{Attributes, Changes, NewTime};
 pub use cache_mount::{CACHE_MOUNT, CacheMount};
 pub use clash::{Clash, clashes};
 pub use data::Handle;
-pub use distribution::{Distribution, installed};
+pub use distribution::{Distribution, installed, installed_name};
 pub use entries::{Entries, EntriesChoice, EntriesWord};
 pub use extended::archived;
 pub use generated::Generated;
@@ -205,7 +205,15 @@ impl View {
             found
         };
         let Some(node) = found else { return Ok(None) };
-        self.attributes(node).map(Some).inspect_err(|_| self.forget(node, 1))
+        match self.attributes(node) {
+            Ok(attributes) => Ok(Some(attributes)),
+            Err(failure) => {
+                self.forget(node, 1);
+                // What is gone from the upper was removed by another server, or with the environment.
+                self.look_again(&mut self.nodes.write(), directory, Err(failure))
+                    .or_else(|failure| if failure.errno == Errno::NOENT { Ok(None) } else { Err(failure) })
+            }
+        }
     }
 
     /// The kernel is told of an entry that was listed. Says whether it is still there.

@@ -1,7 +1,7 @@
 //! The entries of the view that were ever seen, numbered. A number is given once and never to another entry, and stays an
 //! entry's own when it is renamed, copied up, or gets a second name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -205,14 +205,32 @@ impl Nodes {
             Some(found) if found.children.is_none() => found.children = Some(Box::default()),
             _ => return,
         }
-        for Child { name, origin, file_type, identity } in children {
-            let known = identity.and_then(|identity| self.linked.get(&identity).copied());
-            let node = known.unwrap_or_else(|| self.add(file_type, origin));
-            if let Some(identity) = identity {
-                self.linked.insert(identity, node);
+        children.into_iter().for_each(|child| self.add_child(directory, child));
+    }
+
+    /// Adds those children that are new, and takes away those of the upper that are gone. The others stay what they are.
+    pub(super) fn expand_again(&mut self, directory: NodeId, children: Vec<Child>) {
+        let listed: HashSet<&OsStr> = children.iter().map(|child| child.name.as_os_str()).collect();
+        let gone: Vec<OsString> = self
+            .children(directory, 0)
+            .filter(|(_, name, ..)| !listed.contains(name))
+            .map(|(_, name, ..)| name.to_os_string())
+            .collect();
+        gone.iter().for_each(|name| self.take_name(directory, name));
+        for child in children {
+            if self.child(directory, &child.name).is_none() {
+                self.add_child(directory, child);
             }
-            self.give_name(node, directory, &name);
         }
+    }
+
+    fn add_child(&mut self, directory: NodeId, Child { name, origin, file_type, identity }: Child) {
+        let known = identity.and_then(|identity| self.linked.get(&identity).copied());
+        let node = known.unwrap_or_else(|| self.add(file_type, origin));
+        if let Some(identity) = identity {
+            self.linked.insert(identity, node);
+        }
+        self.give_name(node, directory, &name);
     }
 
     /// A new entry, without a name yet.

@@ -64,10 +64,15 @@ impl View {
         };
         self.copy_up_directory(&mut nodes, to.parent)?;
         // The step that decides is the upper's own rename; until then, each entry hides what these records remove.
-        match replacing {
+        let renamed = match replacing {
             Replacing::Exchange => self.exchange(&mut nodes, &from, &to),
+            Replacing::Refused if self.upper()?.stat(&to.path).is_ok() => {
+                Err(Failure::new(Errno::EXIST, &to.path))
+            }
             _ => self.replace(&mut nodes, &from, &to),
-        }
+        };
+        let renamed = self.look_again(&mut nodes, from.parent, renamed);
+        self.look_again(&mut nodes, to.parent, renamed)
     }
 
     fn side<'a>(&self, nodes: &mut Nodes, (parent, name): (NodeId, &'a OsStr)) -> Result<Side<'a>, Failure> {

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use cache_mount::{CACHE_MOUNT, CacheMount};
 pub use clash::{Clash, clashes};
-pub use distribution::{Distribution, installed};
+pub use distribution::{Distribution, installed, installed_name};
 pub use entries::{Entries, EntriesChoice, EntriesWord};
 pub use generated::Generated;
 pub use layer::LayerId;

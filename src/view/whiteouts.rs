@@ -32,8 +32,6 @@ pub enum What {
 #[derive(Debug, Default)]
 pub struct Whiteouts {
     journal: Option<Arc<File>>,
-    /// The last record is not whole, so the next one starts a line of its own.
-    is_torn: bool,
     /// By distribution, then by directory.
     removed: HashMap<String, HashMap<PathBuf, HashSet<OsString>>>,
     copied: Vec<(String, PathBuf)>,
@@ -51,8 +49,7 @@ impl Whiteouts {
     pub fn open(mut journal: File) -> std::io::Result<Self> {
         let mut text = Vec::new();
         journal.read_to_end(&mut text)?;
-        let mut whiteouts =
-            Self { is_torn: text.last().is_some_and(|last| *last != b'\n'), ..Self::default() };
+        let mut whiteouts = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
             if let Some((what, distribution, path)) = parse(line) {
                 whiteouts.remember(what, distribution, path);
@@ -106,7 +103,8 @@ impl Whiteouts {
         if new.is_empty() {
             return Ok(());
         }
-        let mut lines = if self.is_torn { vec![b'\n'] } else { Vec::new() };
+        // The last record may not be whole, whoever wrote it: several servers may share the journal.
+        let mut lines = vec![b'\n'];
         lines.extend(new.iter().flat_map(|distribution| line(what, distribution, path)));
         self.append(&lines)?;
         for distribution in new {
@@ -123,18 +121,12 @@ impl Whiteouts {
         self.journal.as_ref().map_or(Ok(()), rustix::fs::fdatasync)
     }
 
-    fn append(&mut self, lines: &[u8]) -> Result<(), Errno> {
+    fn append(&self, lines: &[u8]) -> Result<(), Errno> {
         self.crash.point()?;
         let mut journal = self.journal.as_deref().ok_or(Errno::ROFS)?;
         match journal.write(lines) {
-            Ok(written) if written == lines.len() => {
-                self.is_torn = false;
-                Ok(())
-            }
-            Ok(_) => {
-                self.is_torn = true;
-                Err(Errno::NOSPC)
-            }
+            Ok(written) if written == lines.len() => Ok(()),
+            Ok(_) => Err(Errno::NOSPC),
             Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         }
     }
