@@ -113,6 +113,10 @@ pub struct MountCommand {
     /// How it is mounted.
     #[command(flatten)]
     pub options: MountOptions,
+    /// Go back to the lock: what was removed of it is there again, and what was changed or installed in its place is moved to
+    /// VENV/.sitefs/set-aside/. What the lock does not name stays
+    #[arg(long)]
+    pub reset: bool,
     /// Serve in this process, until it is unmounted or interrupted
     #[arg(short, long)]
     pub foreground: bool,

@@ -4,7 +4,21 @@ mod cache;
 mod fetch;
 mod inputs;
 mod mount;
+#[cfg(target_os = "linux")]
+mod reset;
 mod resolve;
+#[cfg(not(target_os = "linux"))]
+mod reset {
+    use crate::cli::Verbosity;
+    use crate::error::{Error, Result};
+    use crate::venv::Layout;
+    use crate::venv::state::State;
+    use crate::view::Distribution;
+
+    pub(super) fn reset(_: &Layout, _: &State, _: &[Distribution], _: Verbosity) -> Result<()> {
+        Err(Error::new("--reset works on Linux only: nothing is mounted elsewhere"))
+    }
+}
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(not(target_os = "linux"))]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::reset;
 use super::status;
 use super::unmount::unmount_one;
 use super::work::Work;
@@ -97,6 +98,10 @@ fn make(work: &mut Work, mode: LinkMode, command: &MountCommand, started: Instan
     }
     work.clear_dead_mount()?;
     view::leave(&work.layout.root, &work.state)?;
+    if command.reset {
+        let locked = work.all_distributions(mode)?;
+        reset::reset(&work.layout, &work.state, &locked, command.options.verbosity)?;
+    }
     let distributions = work.distributions(mode)?;
     let tell = |record: &MountRecord| tell(record, &work.layout, command, started);
     let made = match mode {

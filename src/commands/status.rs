@@ -161,6 +161,11 @@ impl Status {
         let Some(mount) = &self.mount else {
             return match self.state {
                 Condition::Unmounted => format!("{venv}: not mounted"),
+                Condition::Dead | Condition::Mounted if !State::of(&self.venv).is_there() => format!(
+                    "{venv}: mounted, but the environment was removed under its mount; the cache is as it was, and \
+                     `sitefs unmount {}` takes the mount away",
+                    quote(&self.venv)
+                ),
                 state => format!(
                     "{venv}: {state:?}, but {} is missing",
                     self.venv.join(".sitefs/mount.json").display()

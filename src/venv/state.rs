@@ -311,6 +311,11 @@ impl State {
         }
     }
 
+    /// The name of that journal in the state's directory.
+    pub fn whiteouts_name(&self) -> &'static str {
+        WHITEOUTS
+    }
+
     /// The path of the server's log.
     pub fn log(&self) -> PathBuf {
         self.directory.join("server.log")
