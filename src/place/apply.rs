@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::folders::by_folder;
 use super::journal::{Journal, Placed, installed_since};
 use super::make::{Difficulty, Numbered, make_all, remove_staging, stage};
 use super::root::{Presence, Root};
@@ -32,14 +33,14 @@ pub fn apply(
     let wanted: BTreeMap<&Path, &Placement> =
         placements.iter().map(|placement| (placement.path.as_path(), placement)).collect();
     let wanted: Vec<&Placement> = wanted.into_values().collect();
-    let mut planned = BTreeMap::new();
-    for (placement, placed) in wanted.iter().zip(parallel(&wanted, |placement| Placed::of(placement))) {
-        planned.insert(placement.path.clone(), placed?);
-    }
+    let placed = parallel(&wanted, |placement| Placed::of(placement));
+    let placed = placed.into_iter().collect::<Result<Vec<Placed>>>()?;
     let wanted: Vec<Numbered> = wanted.into_iter().enumerate().collect();
     let is_new =
-        |(_, placement): &&Numbered| before.files.get(&placement.path) != planned.get(&placement.path);
-    let new: Vec<Numbered> = wanted.iter().filter(is_new).copied().collect();
+        |((_, placement), placed): &(&Numbered, &Placed)| before.files.get(&placement.path) != Some(*placed);
+    let new: Vec<Numbered> = wanted.iter().zip(&placed).filter(is_new).map(|(wanted, _)| *wanted).collect();
+    let mut planned: BTreeMap<PathBuf, Placed> =
+        wanted.iter().map(|(_, placement)| placement.path.clone()).zip(placed).collect();
     let staged = stage(&root, state, &new, progress)?;
 
     begin()?;
@@ -51,30 +52,32 @@ pub fn apply(
     let is_obsolete = |directory: &&PathBuf| !wanted_directories.contains(directory.as_path());
     remove_directories(&root, before.directories.iter().filter(is_obsolete))?;
 
-    let there = parallel(&wanted, |(_, placement)| root.look(&placement.path));
     let mut applied = Applied::default();
     let mut missing = Vec::new();
-    for ((number, placement), there) in wanted.into_iter().zip(there) {
-        match there? {
-            None => missing.push((number, placement)),
-            Some(there) if planned.get(&placement.path).is_some_and(|placed| placed.is(&there)) => {}
-            Some(_) => {
-                applied.kept.insert(placement.path.clone());
+    let folders = by_folder(wanted.iter().map(|wanted| (wanted.1.path.as_path(), *wanted)));
+    for (folder, there) in folders.iter().zip(parallel(&folders, |folder| root.look_at_all(folder))) {
+        for ((_, (number, placement)), there) in folder.entries.iter().zip(there?) {
+            match there {
+                None => missing.push((*number, *placement)),
+                Some(there) if planned.get(&placement.path).is_some_and(|placed| placed.is(&there)) => {}
+                Some(_) => {
+                    applied.kept.insert(placement.path.clone());
+                }
             }
         }
     }
     planned.retain(|path, _| !applied.kept.contains(path));
 
     let Needed { ours, new, hiding } = Needed::of(&root, planned.keys(), &before.directories)?;
-    let is_hidden = |path: &Path| path.ancestors().any(|above| hiding.contains(above));
-    applied.kept.extend(planned.keys().filter(|path| is_hidden(path)).cloned());
-    planned.retain(|path, _| !is_hidden(path));
-    missing.retain(|(_, placement)| !is_hidden(&placement.path));
+    if !hiding.is_empty() {
+        let is_hidden = |path: &Path| path.ancestors().any(|above| hiding.contains(above));
+        applied.kept.extend(planned.keys().filter(|path| is_hidden(path)).cloned());
+        planned.retain(|path, _| !is_hidden(path));
+        missing.retain(|(_, placement)| !is_hidden(&placement.path));
+    }
     applied.hiding = hiding;
     Journal { files: planned, directories: ours }.save(state)?;
-    for directory in &new {
-        root.create_directory(directory)?;
-    }
+    create_directories(&root, &new)?;
     make_all(&root, state, &missing, &staged, progress)?;
     Ok(applied)
 }
@@ -93,51 +96,64 @@ pub fn undo(root: &Path, state: &State) -> Result<()> {
     Journal::remove(state)
 }
 
+fn create_directories(root: &Root, new: &BTreeSet<PathBuf>) -> Result<()> {
+    for folder in by_folder(new.iter().map(|path| (path.as_path(), ()))) {
+        let directory = root.needed(folder.path)?;
+        folder.entries.iter().try_for_each(|(name, ())| directory.create_directory(name))?;
+    }
+    Ok(())
+}
+
 /// Removes those files that are as the journal says, and the bytecode that Python made of them: left behind, it would
 /// keep their directories, which import as empty packages. A file that is gone already may have left its bytecode when
 /// this was cut short.
 fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result<()> {
     let theirs = installed_since(root, journal)?;
-    let gone = parallel(paths, |path| -> Result<bool> {
-        let is_gone = match (journal.files.get(path), root.look(path)?) {
-            (Some(placed), Some(there)) if placed.is(&there) && !theirs.contains(&placed.distribution) => {
-                root.remove_file(path)?;
-                true
+    let folders = by_folder(paths.iter().map(|path| (path.as_path(), journal.files.get(path))));
+    let removed = parallel(&folders, |folder| -> Result<()> {
+        let Some(directory) = root.below(folder.path)? else { return Ok(()) };
+        let mut gone = HashSet::new();
+        for (name, placed) in &folder.entries {
+            let is_gone = match (placed, directory.look(name)?) {
+                (Some(placed), Some(there))
+                    if placed.is(&there) && !theirs.contains(&placed.distribution) =>
+                {
+                    directory.remove_file(name)?;
+                    true
+                }
+                (_, there) => there.is_none(),
+            };
+            if let (true, Some("py"), Some(module)) =
+                (is_gone, name.extension().and_then(OsStr::to_str), name.file_stem())
+            {
+                gone.insert(module);
             }
-            (_, there) => there.is_none(),
-        };
-        Ok(is_gone)
-    });
-    let mut sources: BTreeMap<&Path, HashSet<&OsStr>> = BTreeMap::new();
-    for (path, gone) in paths.iter().zip(gone) {
-        if let (true, Some("py"), Some(parent), Some(module)) =
-            (gone?, path.extension().and_then(OsStr::to_str), path.parent(), path.file_stem())
-        {
-            sources.entry(parent).or_default().insert(module);
         }
-    }
-    for (directory, modules) in sources {
-        remove_bytecode(root, &directory.join(CACHE), &modules)?;
-    }
-    Ok(())
+        if gone.is_empty() { Ok(()) } else { remove_bytecode(&directory, &gone) }
+    });
+    removed.into_iter().collect()
 }
 
-fn remove_bytecode(root: &Root, cache: &Path, modules: &HashSet<&OsStr>) -> Result<()> {
-    let Some(entries) = root.list(cache)? else { return Ok(()) };
+/// Removes the bytecode of modules of a directory.
+fn remove_bytecode(directory: &Root, modules: &HashSet<&OsStr>) -> Result<()> {
+    let cache = Path::new(CACHE);
+    let Some(entries) = directory.list(cache)? else { return Ok(()) };
     for entry in entries {
         if module_of(&entry.name).is_some_and(|module| modules.contains(module)) {
-            root.remove_file(&cache.join(entry.name))?;
+            directory.remove_file(&cache.join(entry.name))?;
         }
     }
-    root.remove_directory_if_empty(cache)
+    directory.remove_directory_if_empty(cache)
 }
 
 /// Removes directories that are empty, children first.
-fn remove_directories<'a>(
-    root: &Root,
-    directories: impl DoubleEndedIterator<Item = &'a PathBuf>,
-) -> Result<()> {
-    directories.rev().try_for_each(|directory| root.remove_directory_if_empty(directory))
+fn remove_directories<'a>(root: &Root, directories: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    for folder in by_folder(directories.map(|path| (path.as_path(), ()))).iter().rev() {
+        if let Some(directory) = root.below(folder.path)? {
+            folder.entries.iter().try_for_each(|(name, ())| directory.remove_directory_if_empty(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// The directories that files need.
@@ -162,10 +178,12 @@ impl Needed {
         directories.sort_unstable();
         let mut needed = Self::default();
         for directory in directories {
-            if directory.ancestors().any(|above| needed.hiding.contains(above)) {
+            if !needed.hiding.is_empty() && directory.ancestors().any(|above| needed.hiding.contains(above)) {
                 continue;
             }
-            match root.directory(directory)? {
+            let is_below_new = directory.parent().is_some_and(|above| needed.new.contains(above));
+            let presence = if is_below_new { Presence::Absent } else { root.directory(directory)? };
+            match presence {
                 Presence::Hidden => {
                     needed.hiding.insert(directory.to_path_buf());
                 }

@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::folders::by_folder;
 use super::root::Root;
 use super::{Content, Placement};
 use crate::error::{Error, Result};
+use crate::parallel::parallel;
 use crate::python::PackageName;
 use crate::sys::posix::modified;
 use crate::venv::state::State;
@@ -120,10 +122,13 @@ impl Placed {
 pub fn changed(root: &Path, state: &State) -> Result<Vec<PathBuf>> {
     let Some(journal) = Journal::load(state)? else { return Ok(Vec::new()) };
     let root = Root::open(root)?;
+    let folders = by_folder(journal.files.iter().map(|(path, placed)| (path.as_path(), (path, placed))));
     let mut changed = Vec::new();
-    for (path, placed) in journal.files {
-        if root.look(&path)?.is_some_and(|there| there != placed.trace) {
-            changed.push(path);
+    for (folder, there) in folders.iter().zip(parallel(&folders, |folder| root.look_at_all(folder))) {
+        for ((_, (path, placed)), there) in folder.entries.iter().zip(there?) {
+            if there.is_some_and(|there| !placed.is(&there)) {
+                changed.push((*path).clone());
+            }
         }
     }
     Ok(changed)

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::folders::by_folder;
 use super::journal::GENERATED_TIME;
 use super::root::Root;
 use super::{Content, Placement};
@@ -100,16 +101,20 @@ pub(super) fn make_all(
         fs_err::create_dir_all(&staging)?;
     }
     let counter = progress.counting("files", missing.len());
-    let one = |(number, placement): &Numbered| {
-        let unfinished = staging.join(number.to_string());
-        if !is_link(&placement.content) && !finished.contains(number) {
-            finish(root, placement, &unfinished)?;
+    let folders = by_folder(missing.iter().map(|missing| (missing.1.path.as_path(), *missing)));
+    let made = parallel(&folders, |folder| {
+        let directory = root.needed(folder.path)?;
+        for (file_name, (number, placement)) in &folder.entries {
+            let unfinished = staging.join(number.to_string());
+            if !is_link(&placement.content) && !finished.contains(number) {
+                finish(root, placement, &unfinished)?;
+            }
+            name(&directory, file_name, placement, &unfinished)?;
+            counter.one_more();
         }
-        name(root, placement, &unfinished)?;
-        counter.one_more();
         Ok::<_, Difficulty>(())
-    };
-    parallel(missing, one).into_iter().collect::<Result<(), Difficulty>>()?;
+    });
+    made.into_iter().collect::<Result<(), Difficulty>>()?;
     Ok(remove_staging(state)?)
 }
 
@@ -125,16 +130,21 @@ pub(super) fn remove_staging(state: &State) -> Result<()> {
     }
 }
 
-/// Gives a file its name: a finished one, or a link.
-fn name(root: &Root, placement: &Placement, finished: &Path) -> Result<(), Difficulty> {
-    let named = root.place(&placement.path).and_then(|place| {
+/// Gives a file its name in a directory: a finished one, or a link.
+fn name(
+    directory: &Root,
+    file_name: &Path,
+    placement: &Placement,
+    finished: &Path,
+) -> Result<(), Difficulty> {
+    let named = directory.place(file_name).and_then(|place| {
         if is_link(&placement.content) {
             make_link(&place, &placement.content)
         } else {
             place.move_here(finished)
         }
     });
-    named.map_err(|errno| difficulty(&errno.into(), &placement.content, &root.path(&placement.path)))
+    named.map_err(|errno| difficulty(&errno.into(), &placement.content, &directory.path(file_name)))
 }
 
 fn make_link(place: &Place, content: &Content) -> Result<(), Errno> {

@@ -3,6 +3,7 @@
 //! They are what wheels put outside site-packages, and, without FUSE, the whole view.
 
 mod apply;
+mod folders;
 mod journal;
 mod make;
 mod mode;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::folders::Folder;
 use super::journal::Trace;
 use crate::error::{Error, Result};
 use crate::sys::beneath::{self, Place};
@@ -42,6 +43,25 @@ impl Root {
         beneath::place(self.directory.as_fd(), relative)
     }
 
+    /// A directory below, to work in without walking its path again; nothing where there is none.
+    pub(super) fn below(&self, relative: &Path) -> Result<Option<Self>> {
+        match beneath::directory(self.directory.as_fd(), relative) {
+            Ok(directory) => Ok(Some(Self { path: self.path(relative), directory })),
+            Err(errno) if is_absent(errno) => Ok(None),
+            Err(errno) => Err(self.failed("opened", relative, errno)),
+        }
+    }
+
+    /// The same for one that must be there.
+    pub(super) fn needed(&self, relative: &Path) -> Result<Self> {
+        self.below(relative)?.ok_or_else(|| self.failed("opened", relative, Errno::NOENT))
+    }
+
+    /// Whether nothing is at a path, and nothing but directories above it.
+    pub(super) fn is_vacant(&self, relative: &Path) -> bool {
+        self.place(relative).and_then(|place| place.look()) == Err(Errno::NOENT)
+    }
+
     /// What an entry is; nothing where nothing is.
     pub(super) fn look(&self, relative: &Path) -> Result<Option<Trace>> {
         match self.place(relative).and_then(|place| place.look()) {
@@ -52,6 +72,14 @@ impl Root {
             Ok(Found::Other) => Ok(Some(Trace::Other)),
             Err(errno) if is_absent(errno) => Ok(None),
             Err(errno) => Err(self.failed("looked at", relative, errno)),
+        }
+    }
+
+    /// What is at each path of a directory; nothing anywhere where it is not there.
+    pub(super) fn look_at_all<T>(&self, folder: &Folder<T>) -> Result<Vec<Option<Trace>>> {
+        match self.below(folder.path)? {
+            Some(directory) => folder.entries.iter().map(|(name, _)| directory.look(name)).collect(),
+            None => Ok(folder.entries.iter().map(|_| None).collect()),
         }
     }
 

@@ -20,6 +20,9 @@ pub fn is_free(root: &Path, state: &State) -> Result<impl Fn(&Path) -> Result<bo
     let journal = Journal::load(state)?.unwrap_or_default();
     let theirs = installed_since(&root, &journal)?;
     Ok(move |path: &Path| {
+        if root.is_vacant(path) {
+            return Ok(true);
+        }
         let is_ours = |path: &Path| -> Result<bool> {
             Ok(match (journal.files.get(path), root.look(path)?) {
                 (_, None) => true,

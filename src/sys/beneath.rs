@@ -59,6 +59,15 @@ pub fn place<'a>(start: BorrowedFd<'a>, path: &'a Path) -> Result<Place<'a>, Err
     Ok(Place { directory: Held::Below(directory), name })
 }
 
+/// Opens a directory below `start`, to be held; `start` itself for an empty path.
+///
+/// # Errors
+/// As [`place`]; `ENOENT`.
+pub fn directory(start: BorrowedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let place = place(start, path)?;
+    openat(&place.directory, place.name, DIRECTORY, Mode::empty())
+}
+
 /// Opens what lies at a path below `start`.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Listing a directory, with what each entry is.
 
 use std::ffi::{CStr, OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -23,16 +23,17 @@ pub struct Entry {
 /// What open(2) and getdents(2) say; `ENOTDIR` or `ELOOP` where a link stands in its place.
 pub fn list(base: impl AsFd, path: &Path) -> Result<Vec<Entry>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = openat(base, path, flags, Mode::empty())?;
+    // `Dir::read_from` would open it once more.
+    let mut directory = Dir::new(openat(base, path, flags, Mode::empty())?)?;
     let mut entries = Vec::new();
-    for entry in Dir::read_from(&directory)? {
+    while let Some(entry) = directory.read() {
         let entry = entry?;
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
         }
         let file_type = match entry.file_type() {
-            FileType::Unknown => type_by_stat(&directory, name)?,
+            FileType::Unknown => type_by_stat(directory.fd()?, name)?,
             known => known,
         };
         entries.push(Entry { name: OsStr::from_bytes(name.to_bytes()).to_owned(), file_type });
@@ -41,7 +42,7 @@ pub fn list(base: impl AsFd, path: &Path) -> Result<Vec<Entry>, Errno> {
 }
 
 /// Some file systems do not say in a listing what an entry is.
-fn type_by_stat(directory: &OwnedFd, name: &CStr) -> Result<FileType, Errno> {
+fn type_by_stat(directory: BorrowedFd, name: &CStr) -> Result<FileType, Errno> {
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(FileType::from_raw_mode(stat.st_mode))
 }

@@ -46,6 +46,16 @@ pub fn place<'a>(start: BorrowedFd<'a>, path: &'a Path) -> Result<Place<'a>, Err
     Ok(Place { path: reached, start: PhantomData })
 }
 
+/// A directory below `start`; `start` itself for an empty path.
+///
+/// # Errors
+/// As [`place`]; `NOENT`.
+pub fn directory(start: BorrowedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let place = place(start, path)?;
+    place.check_directory()?;
+    open_directory(&place.path)
+}
+
 impl Place<'_> {
     /// What is there.
     ///
