@@ -289,6 +289,9 @@ pub struct StatusOptions {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Tell also how often the kernel has asked the server for what, since it was mounted
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// Options of `why`.

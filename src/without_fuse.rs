@@ -1,6 +1,7 @@
 //! In the place of `fuse`, where sitefs is built without it: nothing can be mounted, and what another sitefs has
 //! mounted can be unmounted.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
@@ -119,6 +120,11 @@ pub fn start(_server: Server) -> Result<Running> {
 /// Always.
 pub fn start_in_background(_server: Server) -> Result<MountRecord> {
     Err(missing())
+}
+
+/// The requests that a server has answered: there is none to ask.
+pub fn requests(_point: &Path) -> Option<BTreeMap<String, u64>> {
+    None
 }
 
 /// Mounts where only one process sees it.

@@ -149,3 +149,36 @@ fn data_files_are_links_but_programs_and_configuration_are_private_copies() {
     fs_err::remove_dir_all(test.venv.join("etc")).unwrap();
     test.nothing_left(&before);
 }
+
+/// How often the server was asked for anything.
+fn requests(test: &Sandbox) -> u64 {
+    let status = ["status", "-v", "--json"].map(OsStr::new);
+    let told = test.sitefs(status.into_iter().chain([test.venv.as_os_str()])).succeeds().json();
+    told["mount"]["requests"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum()
+}
+
+#[test]
+fn once_all_is_warm_neither_a_look_nor_an_import_asks_the_server_and_status_counts_what_did() {
+    let Some(test) = Sandbox::with_fuse() else { return };
+    let test = test.with_wheels(pair());
+    test.mount().succeeds();
+    let look =
+        || WalkDir::new(test.site_packages()).into_iter().for_each(|entry| drop(entry.unwrap().metadata()));
+    let import = || {
+        let code = "import sys; sys.dont_write_bytecode = True; import shared.both, shared.one, shared.two";
+        test.python(code).succeeds();
+    };
+    let counted_over = |action: &dyn Fn()| {
+        let before = requests(&test);
+        action();
+        requests(&test) - before
+    };
+    assert!(counted_over(&look) > 3);
+    // The kernel asks each directory that it has listed once more when it was read, for that is in its attributes.
+    look();
+    assert_eq!(counted_over(&look), 0);
+    import();
+    assert!(counted_over(&import) <= 3, "a second import");
+    let status = test.sitefs([OsStr::new("status"), OsStr::new("-v"), test.venv.as_os_str()]);
+    status.succeeds().says("requests       ").says("lookup ");
+}

@@ -1,5 +1,6 @@
 //! `sitefs status`: what is mounted, how, from which cache, since when, by which process.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::mount::venv_of;
 use crate::cli::{StatusOptions, print};
 use crate::error::Result;
+use crate::fuse;
 use crate::place::{self, LinkMode};
 use crate::shell::quote;
 use crate::sys::answer::ask;
@@ -20,7 +22,7 @@ pub(super) fn status(options: &StatusOptions) -> Result<()> {
     match &options.venv {
         Some(venv) => {
             let root = resolve(venv)?;
-            let status = Status::of(&root)?;
+            let status = Status::of(&root, options.verbose)?;
             print(if options.json { status.to_json() } else { status.to_text() });
         }
         None => {
@@ -31,7 +33,8 @@ pub(super) fn status(options: &StatusOptions) -> Result<()> {
                 .collect();
             roots.sort();
             roots.dedup();
-            let all = roots.iter().map(|root| Status::of(root)).collect::<Result<Vec<_>>>()?;
+            let all =
+                roots.iter().map(|root| Status::of(root, options.verbose)).collect::<Result<Vec<_>>>()?;
             if options.json {
                 print(serde_json::to_string_pretty(&all).unwrap_or_default());
             } else if all.is_empty() {
@@ -96,6 +99,9 @@ struct Details {
     /// In seconds since 1970.
     since: u64,
     sitefs: String,
+    /// How often the kernel has asked the server for what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<BTreeMap<String, u64>>,
 }
 
 impl Status {
@@ -116,6 +122,7 @@ impl Status {
             pid: record.pid,
             since: record.since,
             sitefs: record.sitefs.clone(),
+            requests: None,
         };
         Self {
             venv: venv_of(&record.site_packages).to_path_buf(),
@@ -124,9 +131,10 @@ impl Status {
         }
     }
 
-    fn of(root: &Path) -> Result<Self> {
+    fn of(root: &Path, with_requests: bool) -> Result<Self> {
         let state = State::of(root);
         let ours = mounts::all()?.into_iter().rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
+        let is_here = ours.is_some();
         let record = state.mount_record();
         let condition = match ours {
             Some(_) if !state.is_locked() && !state.is_running() => Condition::Dead,
@@ -148,6 +156,9 @@ impl Status {
         let mut mount = details.as_ref().and_then(|record| Self::mounted(record).mount);
         if let (Some(record), Some(mount)) = (&details, &mut mount) {
             mount.vanished = vanished(record)?;
+            if with_requests && is_here {
+                mount.requests = fuse::requests(&mount.site_packages);
+            }
         }
         Ok(Self { venv: root.to_path_buf(), state: condition, mount })
     }
@@ -200,11 +211,17 @@ impl Status {
                 few(vanished)
             ),
         };
+        let requests = mount.requests.as_ref().map(|requests| {
+            let told: Vec<String> =
+                requests.iter().map(|(operation, count)| format!("{operation} {count}")).collect();
+            format!("\n  requests       {}", told.join(", "))
+        });
+        let requests = requests.unwrap_or_default();
         format!(
             "{venv}: {condition} ({})
   distributions  {}, from {}{options}
   cache          {}{}
-  {life}{vanished}",
+  {life}{vanished}{requests}",
             mount.how,
             mount.distributions,
             requirements.join(", "),

@@ -23,6 +23,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno as SystemErrno;
 
 use super::convert::{absent, attr, device_of, errno, handle, inode_of, kind, node, owner, time};
+use super::requests::{self, Requests};
 use super::watch::Asking;
 use crate::view::{Attributes, Changes, Failure, NodeId, Replacing, View};
 
@@ -46,11 +47,12 @@ const CAPABILITIES: [InitFlags; 6] = [
 pub(super) struct Filesystem {
     view: Arc<View>,
     watch: Asking,
+    requests: Requests,
 }
 
 impl Filesystem {
     pub(super) fn new(view: Arc<View>, watch: Asking) -> Self {
-        Self { view, watch }
+        Self { view, watch, requests: Requests::new() }
     }
 
     /// The answer for what an archive may have taken with it when it vanished.
@@ -59,6 +61,15 @@ impl Filesystem {
             self.watch.look();
         }
         errno(operation, failure)
+    }
+
+    /// Counts a request and runs its handler. If that panics, its reply is dropped, which answers `EIO`, and the server
+    /// goes on.
+    fn answer(&self, operation: &str, handler: impl FnOnce()) {
+        self.requests.count(operation);
+        if catch_unwind(AssertUnwindSafe(handler)).is_err() {
+            ::log::error!("{operation} panicked; it was answered with EIO");
+        }
     }
 
     /// The directory's entries from `offset` on: `.`, `..`, then the view's. `add` takes one and says whether it is full.
@@ -95,7 +106,7 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        guarded("lookup", || match self.view.lookup(node(parent), name) {
+        self.answer("lookup", || match self.view.lookup(node(parent), name) {
             Ok(Some(attributes)) => reply.entry(&FOREVER, &attr(&attributes), GENERATION),
             Ok(None) => reply.entry(&FOREVER, &absent(), GENERATION),
             Err(failure) => reply.error(self.errno("lookup", &failure)),
@@ -103,18 +114,18 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn forget(&self, _request: &Request, inode: INodeNo, lookups: u64) {
-        guarded("forget", || self.view.forget(node(inode), lookups));
+        self.answer("forget", || self.view.forget(node(inode), lookups));
     }
 
     fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        guarded("getattr", || match self.view.attributes(node(inode)) {
+        self.answer("getattr", || match self.view.attributes(node(inode)) {
             Ok(attributes) => reply.attr(&FOREVER, &attr(&attributes)),
             Err(failure) => reply.error(errno("getattr", &failure)),
         });
     }
 
     fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
-        guarded("readlink", || match self.view.read_link(node(inode)) {
+        self.answer("readlink", || match self.view.read_link(node(inode)) {
             Ok(target) => reply.data(target.as_encoded_bytes()),
             Err(failure) => reply.error(errno("readlink", &failure)),
         });
@@ -131,7 +142,7 @@ impl fuser::Filesystem for Filesystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        guarded("read", || match self.view.read(node(inode), handle(file), offset, size as usize) {
+        self.answer("read", || match self.view.read(node(inode), handle(file), offset, size as usize) {
             Ok(data) => reply.data(&data),
             Err(failure) => reply.error(errno("read", &failure)),
         });
@@ -145,7 +156,7 @@ impl fuser::Filesystem for Filesystem {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        guarded("readdir", || {
+        self.answer("readdir", || {
             let listed = self.list(inode, offset, |node, next, name, file_type| {
                 Ok(reply.add(inode_of(node), next, kind(file_type), name))
             });
@@ -164,7 +175,7 @@ impl fuser::Filesystem for Filesystem {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        guarded("readdirplus", || {
+        self.answer("readdirplus", || {
             let listed = self.list(inode, offset, |node, next, name, file_type| {
                 let is_dots = next <= 2;
                 // What cannot be told of is listed all the same; the kernel asks again, and hears why.
@@ -193,7 +204,7 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        guarded("statfs", || match self.view.space() {
+        self.answer("statfs", || match self.view.space() {
             Ok(space) => reply.statfs(
                 space.f_blocks,
                 space.f_bfree,
@@ -209,10 +220,12 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn open(&self, _request: &Request, _inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        self.requests.count("open");
         reply.error(Errno::ENOSYS);
     }
 
     fn opendir(&self, _request: &Request, _inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        self.requests.count("opendir");
         reply.error(Errno::ENOSYS);
     }
 
@@ -226,7 +239,7 @@ impl fuser::Filesystem for Filesystem {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("release", || {
+        self.answer("release", || {
             if let Some(handle) = handle(file) {
                 self.view.release(handle);
             }
@@ -253,6 +266,7 @@ impl fuser::Filesystem for Filesystem {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
+        self.requests.count("flush");
         reply.error(Errno::ENOSYS);
     }
 
@@ -264,7 +278,7 @@ impl fuser::Filesystem for Filesystem {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("fsync", || done("fsync", self.view.sync(node(inode), handle(file), data_only), reply));
+        self.answer("fsync", || done("fsync", self.view.sync(node(inode), handle(file), data_only), reply));
     }
 
     fn fsyncdir(
@@ -275,11 +289,12 @@ impl fuser::Filesystem for Filesystem {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        guarded("fsyncdir", || done("fsyncdir", self.view.sync(node(inode), None, data_only), reply));
+        self.answer("fsyncdir", || done("fsyncdir", self.view.sync(node(inode), None, data_only), reply));
     }
 
     /// The kernel checks permissions itself (`default_permissions`).
     fn access(&self, _request: &Request, _inode: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        self.requests.count("access");
         reply.error(Errno::ENOSYS);
     }
 
@@ -295,18 +310,22 @@ impl fuser::Filesystem for Filesystem {
         _output_size: u32,
         reply: ReplyIoctl,
     ) {
+        self.requests.count("ioctl");
         reply.error(Errno::ENOTTY);
     }
 
     fn getxattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        guarded("getxattr", || match self.view.extended(node(inode), name) {
+        if inode == INodeNo::ROOT && name == requests::ATTRIBUTE {
+            return extended(self.requests.to_json().as_bytes(), size, reply);
+        }
+        self.answer("getxattr", || match self.view.extended(node(inode), name) {
             Ok(value) => extended(&value, size, reply),
             Err(failure) => reply.error(errno("getxattr", &failure)),
         });
     }
 
     fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        guarded("listxattr", || match self.view.extended_names(node(inode)) {
+        self.answer("listxattr", || match self.view.extended_names(node(inode)) {
             Ok(names) => extended(&names, size, reply),
             Err(failure) => reply.error(errno("listxattr", &failure)),
         });
@@ -321,7 +340,7 @@ impl fuser::Filesystem for Filesystem {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        guarded("lseek", || {
+        self.answer("lseek", || {
             // The kernel asks of data and holes only.
             let from = match (u64::try_from(offset), whence) {
                 (Ok(offset), libc::SEEK_DATA) => SeekFrom::Data(offset),
@@ -403,7 +422,7 @@ impl fuser::Filesystem for Filesystem {
     ) {
         let (accessed, modified) = (accessed.map(time), modified.map(time));
         let changes = Changes { mode, user, group, size, accessed, modified };
-        guarded("setattr", || match self.view.change(node(inode), file.and_then(handle), changes) {
+        self.answer("setattr", || match self.view.change(node(inode), file.and_then(handle), changes) {
             Ok(attributes) => reply.attr(&FOREVER, &attr(&attributes)),
             Err(failure) => reply.error(errno("setattr", &failure)),
         });
@@ -425,7 +444,7 @@ impl fuser::Filesystem for Filesystem {
             }
             created => created,
         };
-        guarded("create", || match create() {
+        self.answer("create", || match create() {
             Ok((attributes, handle)) => {
                 let handle = FileHandle(handle.0);
                 reply.created(&FOREVER, &attr(&attributes), GENERATION, handle, FopenFlags::FOPEN_KEEP_CACHE);
@@ -444,7 +463,7 @@ impl fuser::Filesystem for Filesystem {
         device: u32,
         reply: ReplyEntry,
     ) {
-        guarded("mknod", || {
+        self.answer("mknod", || {
             let made = self.view.make_node(node(parent), name, mode, device_of(device), owner(request));
             entry("mknod", made, reply);
         });
@@ -459,7 +478,7 @@ impl fuser::Filesystem for Filesystem {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        guarded("mkdir", || {
+        self.answer("mkdir", || {
             entry(
                 "mkdir",
                 self.view.make_directory(node(parent), name, mode & 0o7777, owner(request)),
@@ -469,22 +488,22 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        guarded("symlink", || {
+        self.answer("symlink", || {
             let made = self.view.make_link(node(parent), name, target.as_os_str(), owner(request));
             entry("symlink", made, reply);
         });
     }
 
     fn link(&self, _request: &Request, inode: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        guarded("link", || entry("link", self.view.link(node(inode), node(parent), name), reply));
+        self.answer("link", || entry("link", self.view.link(node(inode), node(parent), name), reply));
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded("unlink", || done("unlink", self.view.remove_leaf(node(parent), name), reply));
+        self.answer("unlink", || done("unlink", self.view.remove_leaf(node(parent), name), reply));
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded("rmdir", || done("rmdir", self.view.remove_directory(node(parent), name), reply));
+        self.answer("rmdir", || done("rmdir", self.view.remove_directory(node(parent), name), reply));
     }
 
     fn rename(
@@ -506,7 +525,7 @@ impl fuser::Filesystem for Filesystem {
         } else {
             return reply.error(Errno::EINVAL);
         };
-        guarded("rename", || {
+        self.answer("rename", || {
             let renamed = self.view.rename((node(parent), name), (node(new_parent), new_name), replacing);
             done("rename", renamed, reply);
         });
@@ -524,7 +543,7 @@ impl fuser::Filesystem for Filesystem {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        guarded("write", || match self.view.write(node(inode), handle(file), offset, data) {
+        self.answer("write", || match self.view.write(node(inode), handle(file), offset, data) {
             Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
             Err(failure) => reply.error(errno("write", &failure)),
         });
@@ -540,7 +559,7 @@ impl fuser::Filesystem for Filesystem {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        guarded("fallocate", || {
+        self.answer("fallocate", || {
             let mode = mode.cast_unsigned();
             let allocated = self.view.allocate(node(inode), handle(file), mode, offset, length);
             done("fallocate", allocated, reply);
@@ -574,13 +593,13 @@ impl fuser::Filesystem for Filesystem {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        guarded("setxattr", || {
+        self.answer("setxattr", || {
             done("setxattr", self.view.set_extended(node(inode), name, value, flags), reply);
         });
     }
 
     fn removexattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        guarded("removexattr", || {
+        self.answer("removexattr", || {
             done("removexattr", self.view.remove_extended(node(inode), name), reply);
         });
     }
@@ -606,12 +625,5 @@ fn extended(value: &[u8], room: u32, reply: ReplyXattr) {
         Ok(size) if room == 0 => reply.size(size),
         Ok(size) if size <= room => reply.data(value),
         _ => reply.error(Errno::ERANGE),
-    }
-}
-
-/// Runs a handler. If it panics, its reply is dropped, which answers `EIO`, and the server goes on.
-fn guarded(operation: &str, handler: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
-        ::log::error!("{operation} panicked; it was answered with EIO");
     }
 }
