@@ -80,8 +80,8 @@ demo: build tools fuse ## mount a real environment out of a real cache, and use 
 	@examples/demo/demo.sh $(UV) $(CARGO_TARGET_DIR)/release/sitefs target/demo
 
 .PHONY: bench
-bench: build tools fuse ## compare mount and unmount with uv's link modes
-	@python3 benches/mount.py --uv $(UV) --sitefs $(CARGO_TARGET_DIR)/release/sitefs --requirements tests/corpora/data.txt
+bench: build tools fuse ## measure beside uv and overlayfs, a quarter of an hour; BENCH=--quick for two minutes
+	@python3 benches/bench.py --uv $(UV) --sitefs $(CARGO_TARGET_DIR)/release/sitefs --requirements tests/corpora/data.txt $(BENCH)
 
 .PHONY: clean
 clean: ## remove everything that was built or fetched

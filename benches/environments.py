@@ -1,0 +1,178 @@
+"""What the bench measures on: environments, caches filled by uv, caches that are made up, and peers of sitefs."""
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+class Tools:
+    """sitefs and uv, on one cache, in a folder of their own."""
+
+    def __init__(self, uv, sitefs, folder, cache):
+        # Not resolve(): a link into uv's own environment is how it is found.
+        self.uv, self.sitefs = os.path.abspath(uv), os.path.abspath(sitefs)
+        self.folder, self.cache = folder, cache
+        hidden = ("PYTHON", "VIRTUAL_ENV", "SITEFS_", "UV_")
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(hidden)},
+            "UV_CACHE_DIR": str(cache),
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_CONFIG": "1",
+        }
+
+    def run(self, *words, check=True):
+        """Runs a command and gives what it printed; says what failed, and ends."""
+        words = [str(word) for word in words]
+        done = subprocess.run(
+            words, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if check and done.returncode != 0:
+            sys.exit(f"failed: {' '.join(words)}\n{done.stdout}")
+        return done.stdout
+
+    def timed(self, *words):
+        start = time.perf_counter()
+        self.run(*words)
+        return (time.perf_counter() - start) * 1000
+
+    def venv(self, name):
+        """A new, empty environment, when the disk has written what came before."""
+        venv = self.folder / "venvs" / name
+        self.unmount(venv, check=False)
+        shutil.rmtree(venv, ignore_errors=True)
+        self.run(self.uv, "venv", "-q", "--python", sys._base_executable, venv)
+        os.sync()
+        return venv
+
+    def mount_words(self, venv, lock, *options):
+        return [self.sitefs, "mount", "-q", *options, "-r", lock, venv, self.cache]
+
+    def mount(self, venv, lock, *options):
+        return self.timed(*self.mount_words(venv, lock, *options))
+
+    def unmount(self, venv, check=True):
+        if check or (venv / ".sitefs").exists():
+            start = time.perf_counter()
+            self.run(self.sitefs, "unmount", venv, check=check)
+            return (time.perf_counter() - start) * 1000
+        return 0.0
+
+    def uv_words(self, venv, lock, mode):
+        words = [self.uv, "pip", "sync", "-q", "--offline", "--link-mode", mode]
+        return [*words, "--python", venv / "bin/python", lock]
+
+    def fill_cache(self, lock):
+        """The only step that uses the network, and only once for a folder."""
+        marker = self.cache / f".filled-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
+        if not marker.exists():
+            say(f"filling a cache from {lock.name} (once)")
+            venv = self.venv("filler")
+            self.run(self.uv, "pip", "sync", "-q", "--require-hashes", "--python", venv / "bin/python", lock)
+            shutil.rmtree(venv)
+            marker.touch()
+
+    def has_clones(self):
+        one, other = self.folder / "one", self.folder / "other"
+        one.write_bytes(b"x" * 65536)
+        done = subprocess.run(["cp", "--reflink=always", one, other], stderr=subprocess.DEVNULL)
+        for file in (one, other):
+            file.unlink(missing_ok=True)
+        return done.returncode == 0
+
+    def details(self, venv):
+        """What `status` tells of a mount."""
+        return json.loads(self.run(self.sitefs, "status", "-v", "--json", venv))["mount"]
+
+    def requests(self, venv):
+        return self.details(venv).get("requests") or {}
+
+
+def site_packages(venv):
+    return next((venv / "lib").glob("python3*/site-packages"))
+
+
+def drop_kernel_caches():
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def made_up_cache(folder, distributions, files):
+    """A cache as uv lays it out, of distributions with so many modules each, and a lock of all. Gives both."""
+    cache, lock = folder / f"made-up-{distributions}-{files}", folder / f"made-up-{distributions}-{files}.txt"
+    if not lock.exists():
+        say(f"making up a cache of {distributions} distributions with {files} files each")
+        shutil.rmtree(cache, ignore_errors=True)
+        names = [f"made{number:05}" for number in range(distributions)]
+        for name in names:
+            make_up(cache, name, files)
+        lock.write_text("".join(f"{name}==1.0\n" for name in names))
+    return cache, lock
+
+
+def make_up(cache, name, files):
+    archive = cache / "archive-v0" / f"{name:x<20}"
+    package, dist_info = archive / name, archive / f"{name}-1.0.dist-info"
+    texts = {package / "__init__.py": ""}
+    texts.update({package / f"module{number}.py": f"number = {number}\n" for number in range(files - 1)})
+    texts[dist_info / "METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+    texts[dist_info / "WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    texts[dist_info / "RECORD"] = "".join(f"{path.relative_to(archive)},,\n" for path in texts)
+    package.mkdir(parents=True)
+    dist_info.mkdir()
+    for path, text in texts.items():
+        path.write_text(text)
+    shelf = cache / "wheels-v6" / "pypi" / name
+    shelf.mkdir(parents=True)
+    (shelf / "1.0-py3-none-any").symlink_to(archive)
+    # One MessagePack array: the archive, no hashes, the file name, the archive bucket.
+    text = lambda value: b"\xd9" + bytes([len(value)]) + value.encode()
+    pointer = b"\x94" + text(archive.name) + b"\x90" + text(f"{name}-1.0-py3-none-any.whl") + b"\x00"
+    (shelf / "1.0-py3-none-any.http").write_bytes(pointer)
+
+
+FSOPEN, FSCONFIG, FSMOUNT, MOVE_MOUNT = 430, 431, 432, 429
+SET_STRING, CREATE, EMPTY_PATH = 1, 6, 4
+
+
+@contextlib.contextmanager
+def overlay(archives, point):
+    """The kernel's own union of the archives, which only root can make. Gives the milliseconds that it took, or nothing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(number, *arguments):
+        given = libc.syscall(number, *arguments)
+        if given < 0:
+            raise OSError(ctypes.get_errno(), "overlayfs")
+        return given
+
+    point.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    try:
+        context = call(FSOPEN, b"overlay", 0)
+        for archive in reversed(archives):
+            call(FSCONFIG, context, SET_STRING, b"lowerdir+", str(archive).encode(), 0)
+        call(FSCONFIG, context, CREATE, None, None, 0)
+        mounted = call(FSMOUNT, context, 0, 0)
+        call(MOVE_MOUNT, mounted, b"", -100, str(point).encode(), EMPTY_PATH)
+    except OSError as error:
+        say(f"no overlayfs to compare with: {error}")
+        yield None
+        return
+    took = (time.perf_counter() - start) * 1000
+    os.close(mounted)
+    os.close(context)
+    try:
+        yield took
+    finally:
+        subprocess.run(["umount", "-l", point], check=True)
