@@ -85,9 +85,10 @@ impl View {
             Origin::Directory(directory) if directory.in_upper && path.is_some() => {
                 self.of_upper(node, &place())
             }
-            Origin::Directory(_) => {
+            Origin::Directory(directory) => {
                 let made = self.of_made(node, FileType::Directory, 0o755, 0);
-                Ok(Attributes { links: u32::from(path.is_some()), ..made })
+                let changed = directory.changed.unwrap_or(self.made);
+                Ok(Attributes { links: u32::from(path.is_some()), modified: changed, changed, ..made })
             }
             Origin::Archive(layer) if found.file_type == FileType::Symlink => {
                 let size = self.layer(*layer)?.target_length(place().as_os_str().len());
@@ -256,7 +257,7 @@ fn time(seconds: i64, nanoseconds: impl TryInto<u32>) -> SystemTime {
     }
 }
 
-fn timespec(time: Option<NewTime>) -> Timespec {
+pub(super) fn timespec(time: Option<NewTime>) -> Timespec {
     let at = match time {
         None => return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         Some(NewTime::Now) => return Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },

@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use parking_lot::RwLockWriteGuard;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -155,6 +156,8 @@ impl View {
         let removed = self.removed(nodes, node)?;
         if self.is_upper(nodes, node) {
             self.upper()?.remove_leaf(&path).map_err(|errno| Failure::new(errno, &path))?;
+        } else {
+            self.touch(nodes, parent);
         }
         self.let_go(nodes, node, removed);
         nodes.take_name(parent, name);
@@ -178,6 +181,8 @@ impl View {
         if self.is_upper(&nodes, node) {
             let removed = self.upper()?.remove_directory(&path).map_err(|errno| Failure::new(errno, &path));
             self.look_again(&mut nodes, node, removed)?;
+        } else {
+            self.touch(&mut nodes, parent);
         }
         nodes.take_name(parent, name);
         Ok(())
@@ -201,11 +206,9 @@ impl View {
             };
             made?;
             let origin = match file_type {
-                FileType::Directory => Origin::Directory(Directory {
-                    lower: Box::default(),
-                    in_upper: true,
-                    children: Some(Box::default()),
-                }),
+                FileType::Directory => {
+                    Origin::Directory(Directory::new(Box::default(), true, Some(Box::default())))
+                }
                 _ => Origin::Upper,
             };
             let node = nodes.add(file_type, origin);
@@ -327,6 +330,20 @@ impl View {
         }
         hidden.dedup();
         self.whiteouts.lock().add(What::Removed, hidden, path).map_err(|errno| Failure::new(errno, path))
+    }
+
+    /// A directory has changed, and the upper's own does not show it.
+    fn touch(&self, nodes: &mut Nodes, node: NodeId) {
+        let path = nodes.path(node).unwrap_or_default();
+        match nodes.directory_mut(node) {
+            Some(directory) if !directory.in_upper => directory.changed = Some(SystemTime::now()),
+            // That something is removed was decided before.
+            _ => {
+                if let Some(Err(errno)) = self.upper.as_ref().map(|upper| upper.set_modified(&path, None)) {
+                    ::log::warn!("{}: its time cannot be set: {errno}", path.display());
+                }
+            }
+        }
     }
 
     /// Whether a layer's distribution has something under a path, or has it made up there.

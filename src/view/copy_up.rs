@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat, Timespec, Timestamps, fstat, fsync, futimens};
 use rustix::io::Errno;
 
+use super::attributes::timespec;
 use super::layer::open_archived;
 use super::nodes::{NodeId, Nodes, Origin};
 use super::upper::{Staged, Upper, reopen};
-use super::{Failure, Generated, View, What};
+use super::{Failure, Generated, NewTime, View, What};
 
 /// What is to be copied up.
 enum Source {
@@ -71,12 +72,18 @@ impl View {
         }
         let path = nodes.path(node).ok_or_else(Failure::absent)?;
         self.prepare_parent(nodes, nodes.parent(node), &path, FileType::Directory)?;
-        match self.upper()?.make_directory(&path, Mode::from_raw_mode(0o755), self.owner) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Failure::new(errno, &path)),
-        }
+        let upper = self.upper()?;
+        let made = upper.unseen(&path, || {
+            match upper.make_directory(&path, Mode::from_raw_mode(0o755), self.owner) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(errno) => Err(errno),
+            }
+        });
+        made.map_err(|errno| Failure::new(errno, &path))?;
         if let Some(directory) = nodes.directory_mut(node) {
             directory.in_upper = true;
+            let changed = directory.changed.unwrap_or(self.made);
+            upper.keep_modified(&path, timespec(Some(NewTime::At(changed))));
         }
         Ok(())
     }
@@ -89,7 +96,8 @@ impl View {
         let path = nodes.path(node).ok_or_else(Failure::absent)?;
         let parent = nodes.parent(node);
         self.copy_up_directory(&mut nodes, parent)?;
-        let made = self.upper()?.make_link(&path, target.as_os_str(), self.owner);
+        let upper = self.upper()?;
+        let made = upper.unseen(&path, || upper.make_link(&path, target.as_os_str(), self.owner));
         made.map_err(|errno| Failure::new(errno, &path))?;
         if let Some(node) = nodes.get_mut(node) {
             node.origin = Origin::Upper;
@@ -159,7 +167,7 @@ impl View {
                 let label = distribution.and_then(|index| self.distributions.get(index));
                 let label = label.map(|distribution| distribution.label().to_owned());
                 self.whiteouts.lock().add(What::Copied, label, &path).map_err(failed)?;
-                upper.rename(&staged.path, &path).map_err(failed)?;
+                upper.unseen(&path, || upper.rename(&staged.path, &path)).map_err(failed)?;
                 Origin::Upper
             }
         };

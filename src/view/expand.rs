@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::layer::LayerId;
 use super::merge::{Merged, merge};
-use super::nodes::{Child, Directory, Identity, NodeId, Nodes, Origin};
+use super::nodes::{Child, Directory, NodeId, Nodes, Origin};
 use super::upper::STAGING;
 use super::{Distribution, Failure, View};
 use crate::python::bytecode::CACHE;
@@ -135,7 +135,7 @@ impl View {
             Merged::Directory(mut layers) => {
                 let in_upper = layers.last() == Some(&LayerId::UPPER);
                 layers.retain(|layer| *layer != LayerId::UPPER);
-                let directory = Directory { lower: layers.into(), in_upper, children: None };
+                let directory = Directory::new(layers.into(), in_upper, None);
                 (Origin::Directory(directory), FileType::Directory)
             }
             Merged::Leaf(LayerId::UPPER, file_type) => (Origin::Upper, file_type),
@@ -147,7 +147,7 @@ impl View {
                 (Origin::Archive(layer), shown)
             }
         };
-        Child { name, origin, file_type, identity: None }
+        Child { name, origin, file_type, identity: None, has_names: false }
     }
 
     /// What the view makes up in a dist-info directory, as far as the archive's own part of it is not removed.
@@ -164,6 +164,7 @@ impl View {
                 origin: Origin::Generated { distribution: index, file, size: None },
                 file_type: FileType::RegularFile,
                 identity: None,
+                has_names: false,
             })
             .collect()
     }
@@ -192,17 +193,12 @@ struct Listing {
     path: OsString,
 }
 
-/// Notes which files of the upper have several names: they are one entry of the view.
+/// Notes which file of the upper each is: those with several names are one entry of the view.
 fn identify(upper: &std::os::fd::OwnedFd, children: &mut [Child]) {
     for child in children.iter_mut().filter(|child| matches!(child.origin, Origin::Upper)) {
-        if let Ok(stat) = statat(upper, &child.name, AtFlags::SYMLINK_NOFOLLOW)
-            && stat.st_nlink > 1
-        {
-            child.identity = Some(identity(&stat));
+        if let Ok(stat) = statat(upper, &child.name, AtFlags::SYMLINK_NOFOLLOW) {
+            child.identity = Some((stat.st_dev, stat.st_ino));
+            child.has_names = stat.st_nlink > 1;
         }
     }
-}
-
-fn identity(stat: &rustix::fs::Stat) -> Identity {
-    (stat.st_dev, stat.st_ino)
 }

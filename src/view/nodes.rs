@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use rustix::fs::FileType;
 
@@ -70,6 +71,14 @@ pub(super) struct Directory {
     pub(super) in_upper: bool,
     /// What is in it, once it was looked at.
     pub(super) children: Option<Box<Children>>,
+    /// When something was last removed in it, unless the upper's own directory tells.
+    pub(super) changed: Option<SystemTime>,
+}
+
+impl Directory {
+    pub(super) fn new(lower: Box<[LayerId]>, in_upper: bool, children: Option<Box<Children>>) -> Self {
+        Self { lower, in_upper, children, changed: None }
+    }
 }
 
 /// An entry that is to be numbered.
@@ -78,8 +87,10 @@ pub(super) struct Child {
     pub(super) name: OsString,
     pub(super) origin: Origin,
     pub(super) file_type: FileType,
-    /// For a file of the upper that has several names.
+    /// For a leaf of the upper.
     pub(super) identity: Option<Identity>,
+    /// Whether it has other names, too.
+    pub(super) has_names: bool,
 }
 
 impl Node {
@@ -126,13 +137,13 @@ impl Node {
 pub(super) struct Nodes {
     nodes: BTreeMap<NodeId, Node>,
     next: u64,
-    /// Files of the upper with several names.
+    /// Files of the upper that were seen with several names.
     linked: HashMap<Identity, NodeId>,
 }
 
 impl Nodes {
     pub(super) fn new(lower: Box<[LayerId]>, in_upper: bool) -> Self {
-        let root = Directory { lower, in_upper, children: None };
+        let root = Directory::new(lower, in_upper, None);
         let root = Node::new(FileType::Directory, Origin::Directory(root));
         Self { nodes: BTreeMap::from([(NodeId::ROOT, root)]), next: 1, linked: HashMap::new() }
     }
@@ -224,11 +235,18 @@ impl Nodes {
         }
     }
 
-    fn add_child(&mut self, directory: NodeId, Child { name, origin, file_type, identity }: Child) {
+    fn add_child(&mut self, directory: NodeId, child: Child) {
+        let Child { name, origin, file_type, identity, has_names } = child;
         let known = identity.and_then(|identity| self.linked.get(&identity).copied());
         let node = known.unwrap_or_else(|| self.add(file_type, origin));
-        if let Some(identity) = identity {
+        if let Some(identity) = identity.filter(|_| has_names) {
             self.linked.insert(identity, node);
+        }
+        if let Some(known) = known.and_then(|known| self.get_mut(known))
+            && known.is_removed()
+        {
+            // All names that were seen are gone, and here is another.
+            known.origin = Origin::Upper;
         }
         self.give_name(node, directory, &name);
     }

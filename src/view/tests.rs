@@ -226,3 +226,35 @@ fn attributes_of_an_archives_file_change_in_the_upper() {
     assert_eq!((changed.mode, changed.size), (0o600, 0));
     assert_eq!(fs_err::read(scene.root.path().join("archive/pkg/a.py")).unwrap(), b"a");
 }
+
+#[test]
+fn a_hard_link_that_is_found_when_all_known_names_are_gone_is_the_same_file() {
+    let scene = Scene::new(Entries::Symlink);
+    let site_packages = scene.root.path().join("venv/lib/python3.11/site-packages");
+    fs_err::create_dir(site_packages.join("other")).unwrap();
+    fs_err::hard_link(site_packages.join("own/c.py"), site_packages.join("other/c.py")).unwrap();
+    let view = scene.open();
+    let node = find(&view, "own/c.py");
+    let (directory, name) = at(&view, "own/c.py");
+    view.remove_leaf(directory, name).unwrap();
+    assert_eq!(find(&view, "other/c.py"), node);
+    view.rename(at(&view, "other/c.py"), at(&view, "own/d.py"), Replacing::Allowed).unwrap();
+    assert_eq!(find(&view, "own/d.py"), node);
+}
+
+#[test]
+fn the_time_of_a_directory_tells_of_what_was_removed_and_not_of_copying_up() {
+    let scene = Scene::new(Entries::File);
+    let view = scene.open();
+    let modified = |path: &str| view.attributes(find(&view, path)).unwrap().modified;
+    let before = ["", "pkg", "pkg/sub"].map(modified);
+    view.write(find(&view, "pkg/sub/b.py"), None, 0, b"changed").unwrap();
+    assert_eq!(["", "pkg", "pkg/sub"].map(modified), before);
+    let (directory, name) = at(&view, "pkg/a.py");
+    view.remove_leaf(directory, name).unwrap();
+    assert!(modified("pkg") > before[1]);
+    let (directory, name) = at(&view, "pkg-1.0.dist-info/METADATA");
+    let before = modified("pkg-1.0.dist-info");
+    view.remove_leaf(directory, name).unwrap();
+    assert!(modified("pkg-1.0.dist-info") > before);
+}

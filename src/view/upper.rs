@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatVfs, fstatvfs, linkat, mkdirat, mknodat,
-    openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatVfs, Timespec, Timestamps, UTIME_NOW,
+    UTIME_OMIT, fstatvfs, linkat, mkdirat, mknodat, openat, readlinkat, renameat, renameat_with, statat,
+    symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -132,14 +133,44 @@ impl Upper {
         renameat_with(&one.directory, one.name, &other.directory, other.name, RenameFlags::EXCHANGE)
     }
 
+    /// Sets when a directory was last changed: to now, or to another time.
+    pub(super) fn set_modified(&self, path: &Path, time: Option<Timespec>) -> Result<(), Errno> {
+        let place = self.change(path)?;
+        let time = time.unwrap_or(Timespec { tv_sec: 0, tv_nsec: UTIME_NOW });
+        let times =
+            Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: time };
+        utimensat(&place.directory, place.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Puts in an entry that the view has already, or never shows: so the time of its directory must not change.
+    pub(super) fn unseen(&self, path: &Path, put: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+        let directory = path.parent().unwrap_or(path);
+        let before = self.stat(directory);
+        put()?;
+        // A directory of bytecode may be in none of the upper.
+        if let Ok(before) = before {
+            let time = Timespec { tv_sec: before.st_mtime, tv_nsec: before.st_mtime_nsec as _ };
+            self.keep_modified(directory, time);
+        }
+        Ok(())
+    }
+
+    /// What was done stays done where the time cannot be set.
+    pub(super) fn keep_modified(&self, directory: &Path, time: Timespec) {
+        if let Err(errno) = self.set_modified(directory, Some(time)) {
+            ::log::warn!("{}: its time cannot be set: {errno}", directory.display());
+        }
+    }
+
     /// A new file, of which nobody knows. [Rename](Self::rename) it when it is ready, or [give it up](Self::give_up).
     pub(super) fn stage(&self, mode: Mode, owner: Owner) -> Result<Staged, Errno> {
-        match self.make_directory(Path::new(STAGING), Mode::RWXU, owner) {
+        let staging = Path::new(STAGING);
+        match self.unseen(staging, || self.make_directory(staging, Mode::RWXU, owner)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
         }
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(STAGING).join(format!("{}-{number}", std::process::id()));
+        let path = staging.join(format!("{}-{number}", std::process::id()));
         let file = self.create(&path, mode, owner)?;
         Ok(Staged { path, file: file.into() })
     }
