@@ -155,6 +155,7 @@ impl View {
         }
         if let Some(mode) = changes.mode {
             crash.point().map_err(failed)?;
+            let _alone = self.upper()?.modes.lock();
             chmodat(CWD, &path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty()).map_err(failed)?;
         }
         if changes.accessed.is_some() || changes.modified.is_some() {

@@ -36,7 +36,7 @@ impl View {
             Ok(())
         })?;
         let file = created.ok_or_else(|| Failure::new(Errno::IO, Path::new(name)))?;
-        Ok((attributes, self.keep_open(file)))
+        Ok((attributes, self.keep_open(attributes.node, file)))
     }
 
     /// Opens a file that another server has created, and empties it if that is wanted.

@@ -16,6 +16,9 @@ use super::nodes::{NodeId, Nodes, Origin};
 use super::upper::{Staged, Upper, reopen};
 use super::{Failure, Generated, NewTime, View, What};
 
+/// Of a directory of archives.
+pub(super) const MODE: Mode = Mode::from_raw_mode(0o755);
+
 /// What is to be copied up.
 enum Source {
     Directory,
@@ -74,8 +77,10 @@ impl View {
         self.prepare_parent(nodes, nodes.parent(node), &path, FileType::Directory)?;
         let upper = self.upper()?;
         let made = upper.unseen(&path, || {
-            match upper.make_directory(&path, Mode::from_raw_mode(0o755), self.owner) {
-                Ok(()) | Err(Errno::EXIST) => Ok(()),
+            match upper.make_directory(&path, MODE, self.owner) {
+                // It has taken the set-group-id bit of the one above.
+                Ok(()) => upper.set_mode(&path, MODE),
+                Err(Errno::EXIST) => Ok(()),
                 Err(errno) => Err(errno),
             }
         });

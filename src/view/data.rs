@@ -2,19 +2,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fdatasync, fsync, seek};
 use rustix::io::{Errno, pread, pwrite};
 
 use super::layer::open_archived;
 use super::nodes::{NodeId, Origin};
-use super::upper::reopen;
-use super::{Failure, View};
-
-/// A file that was opened when it was created: who created it may write it whatever its mode is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Handle(pub u64);
+use super::{Failure, Handle, View};
 
 impl View {
     /// Up to `size` bytes of a regular file, from `offset`; fewer only at its end.
@@ -97,7 +91,9 @@ impl View {
         let failed = |errno| self.failed(errno, node);
         match handle.and_then(|handle| self.handle(handle)) {
             // A descriptor of its own has a position of its own.
-            Some(file) => seek(reopen(&*file, OFlags::RDONLY).map_err(failed)?, from).map_err(failed),
+            Some(file) => {
+                seek(self.upper()?.reopen(&*file, OFlags::RDONLY).map_err(failed)?, from).map_err(failed)
+            }
             None => seek(self.open(node, OFlags::RDONLY)?, from).map_err(failed),
         }
     }
@@ -126,23 +122,6 @@ impl View {
         Ok(())
     }
 
-    /// Keeps a file open that was just created.
-    pub(super) fn keep_open(&self, file: OwnedFd) -> Handle {
-        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        self.handles.lock().insert(handle, Arc::new(file));
-        Handle(handle)
-    }
-
-    /// The file that was opened when it was created.
-    pub(super) fn handle(&self, handle: Handle) -> Option<Arc<OwnedFd>> {
-        self.handles.lock().get(&handle.0).cloned()
-    }
-
-    /// Its last user has closed it.
-    pub fn release(&self, handle: Handle) {
-        self.handles.lock().remove(&handle.0);
-    }
-
     /// Opens an entry on disk, wherever it is by now.
     ///
     /// # Errors
@@ -168,7 +147,7 @@ impl View {
             Origin::Removed(file) if flags.contains(OFlags::PATH) => {
                 file.try_clone().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
             }
-            Origin::Removed(file) => reopen(file, flags),
+            Origin::Removed(file) => self.upper()?.reopen(file, flags),
             Origin::Generated { .. } | Origin::Directory(_) => Err(Errno::INVAL),
         };
         opened.map_err(|errno| Failure::new(errno, &path.unwrap_or_default()))

@@ -5,10 +5,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, mkdirat, renameat};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FileType, Mode, OFlags, flistxattr, fstat, mkdirat, renameat};
 use rustix::io::Errno;
 
 use super::Whiteouts;
+use super::copy_up::MODE;
 use crate::error::{Error, Result};
 use crate::place::{self, LinkMode};
 use crate::python::bytecode::{CACHE, module_of, source_of};
@@ -97,6 +99,9 @@ impl Emptied<'_> {
                 continue;
             }
             self.remove(&below, &having)?;
+            if !self.is_as_made(&below)? {
+                continue;
+            }
             match beneath::place(self.upper, &below)?.remove_directory() {
                 Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
                 Err(errno) => return Err(errno),
@@ -105,6 +110,30 @@ impl Emptied<'_> {
         Ok(())
     }
 }
+
+impl Emptied<'_> {
+    /// Whether a directory is as the view makes it. What somebody has changed of it stays.
+    fn is_as_made(&self, path: &Path) -> Result<bool, Errno> {
+        let held = match beneath::open(self.upper, path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(Errno::ACCESS) => return Ok(false),
+            opened => opened?,
+        };
+        let (stat, upper) = (fstat(&held)?, fstat(self.upper)?);
+        let mut names = Vec::with_capacity(LONGEST_NAMES);
+        let has_attributes = match flistxattr(&held, spare_capacity(&mut names)) {
+            // Those of security modules are not the user's.
+            Ok(_) => names.split(|byte| *byte == 0).any(|name| name.starts_with(b"user.")),
+            Err(_) => false,
+        };
+        let is_ours = (stat.st_uid, stat.st_gid) == (upper.st_uid, upper.st_gid);
+        Ok(is_ours && stat.st_mode & 0o7777 == MODE.bits() && !has_attributes)
+    }
+}
+
+/// The most bytes that the names of extended attributes have together.
+///
+/// Source: `XATTR_LIST_MAX` of <linux/limits.h>
+const LONGEST_NAMES: usize = 65536;
 
 /// Brings the bytecode of the environment's own modules back to them.
 fn give_back(bytecode: BorrowedFd, upper: BorrowedFd, path: &Path) -> Result<(), Errno> {

@@ -15,6 +15,7 @@ mod children;
 mod clash;
 mod copy_up;
 mod crash;
+mod created;
 mod data;
 mod distribution;
 mod entries;
@@ -24,6 +25,8 @@ mod generated;
 mod layer;
 mod leave;
 mod merge;
+#[cfg(test)]
+mod model;
 mod nodes;
 mod rename;
 #[cfg(test)]
@@ -40,7 +43,6 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
@@ -51,7 +53,8 @@ use rustix::process::{getegid, geteuid};
 pub use attributes::{Attributes, Changes, NewTime};
 pub use cache_mount::{CACHE_MOUNT, CacheMount};
 pub use clash::{Clash, clashes};
-pub use data::Handle;
+use created::Created;
+pub use created::Handle;
 pub use distribution::{Distribution, installed, installed_name};
 pub use entries::{Entries, EntriesChoice, EntriesWord};
 pub use extended::archived;
@@ -59,7 +62,7 @@ pub use generated::Generated;
 pub use layer::{Layer, LayerId};
 pub use leave::{leave, undo};
 pub use nodes::NodeId;
-use nodes::{Directory, Nodes, Origin};
+use nodes::{Directory, Node, Nodes, Origin};
 pub use rename::Replacing;
 use upper::Upper;
 use vanished::Vanished;
@@ -110,8 +113,7 @@ pub struct View {
     journal: Option<Arc<File>>,
     /// Held while the upper is looked at by path, and alone while a name in it changes.
     nodes: RwLock<Nodes>,
-    handles: Mutex<HashMap<u64, Arc<OwnedFd>>>,
-    next_handle: AtomicU64,
+    created: Mutex<Created>,
     made: SystemTime,
     owner: Owner,
 }
@@ -165,8 +167,7 @@ impl View {
             cache_mount: None,
             journal: whiteouts.journal(),
             whiteouts: Mutex::new(whiteouts),
-            handles: Mutex::default(),
-            next_handle: AtomicU64::new(1),
+            created: Mutex::default(),
             made: SystemTime::now(),
             owner,
         })
@@ -179,7 +180,7 @@ impl View {
             layer.show_at(mount.shown(layer.path(Path::new(""))));
         }
         let mut nodes = self.nodes.write();
-        let directory = Directory { lower: Box::default(), in_upper: false, children: Some(Box::default()) };
+        let directory = Directory::new(Box::default(), false, Some(Box::default()));
         let node = nodes.add(FileType::Directory, Origin::Directory(directory));
         // It has no name, and would go when it is forgotten.
         nodes.get(node).inspect(|node| node.count());
@@ -223,8 +224,15 @@ impl View {
 
     /// The kernel has forgotten an entry that it was told of so often.
     pub fn forget(&self, node: NodeId, lookups: u64) {
-        let may_go = self.nodes.read().forget(node, lookups);
-        if may_go {
+        let (is_unused, is_removed) = {
+            let nodes = self.nodes.read();
+            let is_unused = nodes.forget(node, lookups);
+            (is_unused, nodes.get(node).is_some_and(Node::is_removed))
+        };
+        if is_unused {
+            self.created.lock().remove(node);
+        }
+        if is_unused && is_removed {
             self.nodes.write().free(node);
         }
     }

@@ -123,12 +123,12 @@ impl Node {
         self.lookups.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether it may go: nobody knows of it any more.
+    /// Whether nobody knows of it any more.
     fn forget(&self, lookups: u64) -> bool {
         let before = self
             .lookups
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| Some(known.saturating_sub(lookups)));
-        before.is_ok_and(|known| known <= lookups) && self.is_removed()
+        before.is_ok_and(|known| known <= lookups)
     }
 }
 
@@ -302,7 +302,7 @@ impl Nodes {
         }
     }
 
-    /// The kernel has forgotten an entry that often. Says whether it may be [freed](Self::free).
+    /// The kernel has forgotten an entry that often. Says whether it knows of it no more.
     pub(super) fn forget(&self, node: NodeId, lookups: u64) -> bool {
         node != NodeId::ROOT && self.get(node).is_some_and(|node| node.forget(lookups))
     }

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::nodes::{NodeId, Nodes};
 use super::{Failure, View};
+use crate::python::bytecode::CACHE;
 
 /// What to do with an entry that has the new name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,8 @@ impl View {
     /// nobody waits for a deep copy.
     ///
     /// # Errors
-    /// `EXDEV` for a directory of archives: `mv`, pip and shutil then copy and remove. What else rename(2) says.
+    /// `EXDEV` for a directory of archives, and to exchange one of their bytecode: `mv`, pip and shutil then copy and remove.
+    /// What else rename(2) says.
     pub fn rename(
         &self,
         from: (NodeId, &OsStr),
@@ -87,6 +89,13 @@ impl View {
         Ok(Side { parent, name, node, path, is_directory })
     }
 
+    /// Whether it is a directory that is kept apart from the upper, in whose place there can be no other.
+    fn is_of_bytecode(&self, side: &Side) -> bool {
+        side.is_directory
+            && side.name == CACHE
+            && self.bytecode().is_some_and(|bytecode| bytecode.has(&side.path))
+    }
+
     fn check(&self, nodes: &mut Nodes, from: &Side, to: &Side, replacing: Replacing) -> Result<(), Failure> {
         let has_lower = |nodes: &Nodes, side: &Side| {
             side.node.and_then(|node| nodes.directory(node)).is_some_and(|found| !found.lower.is_empty())
@@ -101,6 +110,9 @@ impl View {
             _ if has_lower(nodes, from) => Some(Errno::XDEV),
             _ if from.is_directory && is_below(nodes, to, from) => Some(Errno::INVAL),
             (Replacing::Exchange, Some(_)) if has_lower(nodes, to) => Some(Errno::XDEV),
+            (Replacing::Exchange, Some(_)) if self.is_of_bytecode(from) || self.is_of_bytecode(to) => {
+                Some(Errno::XDEV)
+            }
             (Replacing::Exchange, Some(_)) if to.is_directory && is_below(nodes, from, to) => {
                 Some(Errno::INVAL)
             }

@@ -7,10 +7,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatVfs, Timespec, Timestamps, UTIME_NOW,
-    UTIME_OMIT, fstatvfs, linkat, mkdirat, mknodat, openat, readlinkat, renameat, renameat_with, statat,
-    symlinkat, unlinkat, utimensat,
+    UTIME_OMIT, chmodat, fstat, fstatvfs, linkat, mkdirat, mknodat, openat, readlinkat, renameat,
+    renameat_with, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -28,6 +29,8 @@ pub(super) struct Upper {
     /// Where the bytecode of the archives' modules is.
     pub(super) bytecode: Option<Bytecode>,
     staged: AtomicU64,
+    /// Held while the mode of an entry changes.
+    pub(super) modes: Mutex<()>,
     pub(super) crash: Crash,
 }
 
@@ -40,7 +43,13 @@ pub(super) struct Staged {
 
 impl Upper {
     pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, bytecode: None, staged: AtomicU64::new(0), crash: Crash::default() }
+        Self {
+            root,
+            bytecode: None,
+            staged: AtomicU64::new(0),
+            modes: Mutex::new(()),
+            crash: Crash::default(),
+        }
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
@@ -60,7 +69,29 @@ impl Upper {
     }
 
     pub(super) fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        beneath::open(self.root_of(path), path, flags | OFlags::NONBLOCK)
+        let open = |flags| beneath::open(self.root_of(path), path, flags | OFlags::NONBLOCK);
+        match open(flags) {
+            Err(Errno::ACCESS) => self.open_in_spite(&open(OFlags::PATH)?, flags),
+            opened => opened,
+        }
+    }
+
+    /// Opens again what is open, with other rights.
+    pub(super) fn reopen(&self, file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+        match reopen(&file, flags) {
+            Err(Errno::ACCESS) => self.open_in_spite(file, flags),
+            opened => opened,
+        }
+    }
+
+    /// Opens what its mode forbids to its owner: who had it open before may go on, and the kernel has asked everybody else.
+    fn open_in_spite(&self, file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let _alone = self.modes.lock();
+        let (mode, path) = (Mode::from_raw_mode(fstat(&file)?.st_mode & 0o7777), path_of(&file));
+        chmodat(CWD, &path, mode | Mode::RUSR | Mode::WUSR, AtFlags::empty()).map_err(|_| Errno::ACCESS)?;
+        let opened = reopen(&file, flags);
+        chmodat(CWD, &path, mode, AtFlags::empty())?;
+        opened
     }
 
     pub(super) fn space(&self) -> Result<StatVfs, Errno> {
@@ -131,6 +162,11 @@ impl Upper {
     pub(super) fn exchange(&self, one: &Path, other: &Path) -> Result<(), Errno> {
         let (one, other) = (self.place(one)?, self.change(other)?);
         renameat_with(&one.directory, one.name, &other.directory, other.name, RenameFlags::EXCHANGE)
+    }
+
+    pub(super) fn set_mode(&self, path: &Path, mode: Mode) -> Result<(), Errno> {
+        let place = self.change(path)?;
+        chmodat(&place.directory, place.name, mode, AtFlags::empty())
     }
 
     /// Sets when a directory was last changed: to now, or to another time.

@@ -15,6 +15,7 @@ mod container;
 mod disk;
 mod index;
 mod native;
+pub mod operations;
 mod run;
 mod sitefs;
 mod tree;

@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::common::{Sandbox, exact_tree};
-use crate::{GREET, kill_server, sandbox};
+use crate::common::{Sandbox, exact_tree, fuse_for_nobody, wait_until};
+use crate::{GREET, greet, kill_server, sandbox};
 
 /// Unmounted, unmounted by a kill, or still mounted: what was changed is seen in all.
 fn remounted(test: &Sandbox, way: usize) {
@@ -81,4 +81,48 @@ fn two_environments_on_one_cache_do_not_see_each_others_changes() {
     crate::common::assert_same("before", &before, "after", &exact_tree(&theirs));
     let unmount = test.sitefs([std::ffi::OsStr::new("unmount"), other.as_os_str()]);
     unmount.succeeds();
+}
+
+#[test]
+fn what_is_open_is_read_and_written_on_whatever_its_mode_becomes() {
+    if !fuse_for_nobody() {
+        return;
+    }
+    let test = Sandbox::for_nobody().with_wheels([greet("1.0")]);
+    test.mount_with(&["--entries", "file"]).succeeds();
+    let code = "
+import os, greet
+os.chdir(os.path.dirname(os.path.dirname(greet.__file__)))
+open('first', 'w').close()
+open('first').close()
+for name in ['greet/__init__.py', 'new']:
+    file = os.open(name, os.O_CREAT | os.O_RDWR, 0o444)
+    os.chmod(name, 0)
+    for number in range(100):
+        open(f'other-{number}', 'w').close()
+    os.pwrite(file, b'written', 0)
+    assert os.pread(file, 7, 0) == b'written'
+    os.ftruncate(file, 3)
+    os.unlink(name)
+    os.pwrite(file, b'more', 3)
+    assert os.pread(file, 9, 0) == b'wrimore'
+    assert os.fstat(file).st_mode & 0o777 == 0
+";
+    test.python(code).succeeds();
+}
+
+#[test]
+fn a_server_holds_no_file_that_was_created_and_closed() {
+    let Some(test) = sandbox() else { return };
+    test.mount().succeeds();
+    let at = |number: u32| test.site_packages().join(format!("file-{number}"));
+    let open_files = || fs_err::read_dir(format!("/proc/{}/fd", test.server())).unwrap().count();
+    let before = open_files();
+    for number in 0..200 {
+        fs_err::write(at(number), "text").unwrap();
+        fs_err::read(at(number)).unwrap();
+    }
+    assert!(open_files() < before + 100, "{before} files were open, and {} are", open_files());
+    (0..200).for_each(|number| fs_err::remove_file(at(number)).unwrap());
+    wait_until("what was removed is closed", || open_files() < before + 5);
 }

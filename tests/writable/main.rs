@@ -8,6 +8,7 @@ mod bytecode;
 mod cache;
 mod changes;
 mod disks;
+mod random;
 mod rivals;
 mod runs;
 mod tools;
