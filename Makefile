@@ -8,6 +8,10 @@ UV_VERSION := 0.13.9
 PIP_VERSION := 25.0.1
 TOOLS := target/tools
 UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
+PJDFSTEST_VERSION := 0.2.2
+PJDFSTEST := $(TOOLS)/pjdfstest-$(PJDFSTEST_VERSION)/bin/pjdfstest
+FSX_VERSION := 0.3.2
+FSX := $(TOOLS)/fsx-$(FSX_VERSION)/bin/fsx
 
 # With --target, build scripts and procedural macros stay dynamic: the compiler has to load them.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -75,6 +79,27 @@ test-static: tools fuse ## the tests of images, and of what containers may, with
 test-long: tools fuse disks ## the tests that take minutes: link modes of the larger corpora, all imports of them
 	cargo test --locked --no-fail-fast --test link --test writable -- --ignored --test-threads=1
 
+SEQUENCES := 5000
+
+.PHONY: soak
+soak: ## random sequences of changes to a view, cut at random steps (SEQUENCES of them), and on mounts
+	SITEFS_SEQUENCES=$(SEQUENCES) cargo test --locked --lib -- view::model
+	SITEFS_SEQUENCES=$$(($(SEQUENCES) / 20)) cargo test --locked --test writable -- random
+
+# With the program that the tests have built: what is asked is whether it is right, not how fast.
+.PHONY: posix
+posix: tools fuse disks $(PJDFSTEST) $(FSX) ## pjdfstest and fsx on mounted views, beside overlayfs and ext4 (as root)
+	cargo build --locked
+	@python3 tests/posix/posix.py --uv $(UV) --sitefs $(CARGO_TARGET_DIR)/debug/sitefs --pjdfstest $(PJDFSTEST) --fsx $(FSX)
+
+STRESS_SECONDS := 60
+
+.PHONY: stress
+stress: tools fuse disks ## stress-ng's file system stressors on mounted views, for about STRESS_SECONDS (as root)
+	@command -v stress-ng >/dev/null || { echo 'stress: stress-ng is missing (Debian: apt-get install stress-ng)' >&2; exit 1; }
+	cargo build --locked
+	@python3 tests/posix/stress.py --uv $(UV) --sitefs $(CARGO_TARGET_DIR)/debug/sitefs --seconds $(STRESS_SECONDS)
+
 .PHONY: demo
 demo: build tools fuse ## mount a real environment out of a real cache, and use it
 	@examples/demo/demo.sh $(UV) $(CARGO_TARGET_DIR)/release/sitefs target/demo
@@ -100,6 +125,15 @@ $(UV):
 	    echo 'tools: python3 cannot make a venv (Debian and Ubuntu: apt-get install python3-venv)' >&2; exit 1; }
 	@$(@D)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION) uv==$(UV_VERSION) \
 	    || { rm -rf $(TOOLS)/uv-$(UV_VERSION); exit 1; }
+
+# cargo builds them, each from its own lock.
+$(PJDFSTEST):
+	@echo 'posix: building pjdfstest $(PJDFSTEST_VERSION) into $(@D)'
+	@CARGO_TARGET_DIR=$(TOOLS)/build cargo install --quiet --debug --locked --root $(patsubst %/bin/,%,$(dir $@)) pjdfstest@$(PJDFSTEST_VERSION)
+
+$(FSX):
+	@echo 'posix: building fsx $(FSX_VERSION) into $(@D)'
+	@CARGO_TARGET_DIR=$(TOOLS)/build cargo install --quiet --debug --locked --root $(patsubst %/bin/,%,$(dir $@)) fsx@$(FSX_VERSION)
 
 # Root mounts without help; everybody else mounts through fusermount3 and must be able to open /dev/fuse.
 .PHONY: fuse
