@@ -52,7 +52,7 @@ impl View {
         let attributes = self.lookup(parent, name)?.ok_or_else(Failure::absent)?;
         let size = is_to_be_empty.then_some(0);
         let opened = self.open(attributes.node, OFlags::RDWR).and_then(|file| {
-            let handle = self.keep_open(file);
+            let handle = self.keep_open(attributes.node, file);
             let changes = super::Changes { size, ..super::Changes::default() };
             Ok((self.change(attributes.node, Some(handle), changes)?, handle))
         });

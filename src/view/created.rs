@@ -24,6 +24,7 @@ pub(super) struct Created {
 
 impl Created {
     fn keep(&mut self, node: NodeId, file: OwnedFd) {
+        self.remove(node);
         self.files.insert(node, Arc::new(file));
         self.order.push_back(node);
         while self.order.len() > KEPT {

@@ -51,7 +51,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ["uv", "sitefs", "pjdfstest", "fsx"]:
         parser.add_argument(f"--{name}", type=lambda path: Path(path).absolute(), required=True)
-    parser.add_argument("--operations", type=int, default=5000, help="of each run of fsx")
+    parser.add_argument("--operations", type=int, default=2000, help="of each run of fsx")
     options = parser.parse_args()
     results = {}
     with folders.disk(2048) as top:
