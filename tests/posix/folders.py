@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,13 @@ def disk(megabytes):
         try:
             yield top
         finally:
-            run("umount", top)
+            # A server writes down that it has ended, after its mount has gone.
+            for _ in range(100):
+                if subprocess.run(["umount", top], stderr=subprocess.DEVNULL).returncode == 0:
+                    break
+                time.sleep(0.1)
+            else:
+                run("umount", top)
 
 
 @contextmanager
