@@ -76,8 +76,8 @@ test-static: tools fuse ## the tests of images, and of what containers may, with
 	$(STATIC) cargo test $(STATIC_OPTIONS) --no-fail-fast --test containers -- privileges_decide rootless
 
 .PHONY: test-long
-test-long: tools fuse disks ## the tests that take minutes: link modes of the larger corpora, all imports of them
-	cargo test --locked --no-fail-fast --test link --test writable -- --ignored --test-threads=1
+test-long: tools fuse disks ## the tests that take minutes: link modes and stores of the larger corpora, all imports of them
+	cargo test --locked --no-fail-fast --test link --test store --test writable -- --ignored --test-threads=1
 
 SEQUENCES := 5000
 

@@ -125,6 +125,23 @@ impl Corpus {
         corpus
     }
 
+    /// The wheels of a corpus in a folder, as `pip download` makes it.
+    pub fn wheels(name: &str) -> PathBuf {
+        let corpus = Self::prepared(name);
+        let folder = corpus.cache.parent().unwrap();
+        let lock = fs_err::File::create(folder.join("lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let (wheels, unfinished) = (folder.join("wheels"), folder.join("wheels.unfinished"));
+        if !wheels.exists() {
+            let mut command = Command::new(tool("python"));
+            command.args(["-m", "pip", "--disable-pip-version-check", "--python"]).arg(&corpus.python);
+            command.args(["download", "--quiet", "--no-deps", "--require-hashes", "-d"]).arg(&unfinished);
+            Outcome::of(command.arg("-r").arg(&corpus.requirements)).succeeds();
+            fs_err::rename(unfinished, &wheels).unwrap();
+        }
+        wheels
+    }
+
     fn fetch(&self, home: &Path) {
         eprintln!("fetching the distributions of {} (once)", self.requirements.display());
         for leftover in [&self.cache, &self.installed] {

@@ -5,10 +5,14 @@
 mod common;
 
 mod hostile;
+mod race;
+mod shared;
+mod verify;
 mod wheelhouse;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use common::{Outcome, Sandbox, WheelBuilder};
 
@@ -52,6 +56,17 @@ fn archives(store: &Path) -> Vec<PathBuf> {
 fn leftovers(store: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(store.join("staging")).into_iter().flatten();
     entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The leases on a store.
+fn leases(store: &Path) -> Vec<PathBuf> {
+    fs_err::read_dir(store.join("leases")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Has a file or directory be so old.
+fn age(path: &Path, hours: u64) {
+    let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+    fs_err::File::open(path).unwrap().set_modified(then).unwrap();
 }
 
 fn greet() -> WheelBuilder {
