@@ -27,6 +27,8 @@ pub struct Server {
     pub lock: StateLock,
     /// The lock on the cache.
     pub cache_lock: Option<CacheLock>,
+    /// The lease on a store.
+    pub lease: Option<PathBuf>,
     /// Where the mount is.
     pub place: Place,
     /// What is written down once the mount answers.

@@ -2,13 +2,13 @@
 
 use std::env;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::fetch::Fetch;
 use super::inputs::{Inputs, no_lock};
 use super::tool::pause;
-use crate::cache::{Archive, Cache, CacheLock, Unfound, Wanted};
+use crate::cache::{Archive, Cache, CacheLock, Found, Unfound, Wanted};
 use crate::cli::MountOptions;
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Pin, Target};
@@ -21,6 +21,8 @@ pub(super) struct Resolved {
     pub(super) archives: Vec<Archive>,
     /// What keeps them there, where it can be had.
     pub(super) cache_lock: Option<CacheLock>,
+    /// The lease on them, where they are in a store.
+    pub(super) lease: Option<PathBuf>,
 }
 
 /// Finds what the locks ask for, and has it got first where a person wants that. Nothing is changed here but the cache, by its
@@ -39,7 +41,7 @@ pub(super) fn resolve(
     let search = Search { inputs, interpreter, layout, options, locks: &locks, python: &python };
     // Before anything is looked up, so that nothing vanishes in between.
     let mut cache_lock = search.lock()?;
-    let (archives, is_of_uv) = match search.find() {
+    let (found, is_of_uv) = match search.find() {
         Err(Unfound { missing, .. }) if options.fetch && !missing.is_empty() => {
             search.fetch(&missing)?;
             if let Some(Err(_)) = cache_lock {
@@ -56,7 +58,7 @@ pub(super) fn resolve(
             layout.root.display()
         ));
     }
-    Ok(Resolved { archives, cache_lock: cache_lock.and_then(Result::ok) })
+    Ok(Resolved { archives: found.archives, cache_lock: cache_lock.and_then(Result::ok), lease: found.lease })
 }
 
 /// What is looked for, where, and for whom.
@@ -76,7 +78,7 @@ impl Search<'_> {
     }
 
     /// The archives, and whether they are in a cache of uv's.
-    fn find(&self) -> Result<(Vec<Archive>, bool), Unfound> {
+    fn find(&self) -> Result<(Found, bool), Unfound> {
         let Self { inputs, interpreter, layout, options, .. } = self;
         let is_without_lock = inputs.requirements.is_empty();
         let selected = || self.locks.select(&interpreter.markers);
@@ -100,11 +102,11 @@ impl Search<'_> {
         // What fills the others is not done here, and told with the error.
         let found =
             found.map_err(|unfound| if cache.is_of_uv() { unfound } else { Error::from(unfound).into() })?;
-        if let Some(why) = found.unleased {
+        if let Some(why) = &found.unleased {
             let what = "`sitefs cache prune` will not know of this environment";
             options.verbosity.detail(format!("{what}: {why}"));
         }
-        Ok((found.archives, cache.is_of_uv()))
+        Ok((found, cache.is_of_uv()))
     }
 
     fn fetch(&self, missing: &[Pin]) -> Result<()> {

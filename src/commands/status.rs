@@ -183,8 +183,11 @@ impl Status {
                 ),
             };
         };
-        let requirements: Vec<String> =
+        let mut requirements: Vec<String> =
             mount.requirements.iter().map(|path| path.display().to_string()).collect();
+        if requirements.is_empty() {
+            requirements.push("the wheels in the cache".to_owned());
+        }
         let options: String = mount.options.iter().map(|option| format!(" {option}")).collect();
         let quoted = quote(&self.venv);
         let mend = format!("`sitefs mount {quoted}` mends it, `sitefs unmount {quoted}` undoes it");

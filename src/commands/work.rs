@@ -35,6 +35,8 @@ pub(super) struct Work<'a> {
     archives: Vec<Archive>,
     /// What keeps the archives in the cache, where it can be had.
     pub(super) cache_lock: Option<CacheLock>,
+    /// The lease on them, where they are in a store.
+    lease: Option<PathBuf>,
     inputs: Inputs,
     options: &'a MountOptions,
     is_for_run: bool,
@@ -54,9 +56,9 @@ impl<'a> Work<'a> {
         let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
         let state = State::of(venv.root());
         let inputs = Inputs::choose(cache, options, venv, &state)?;
-        let Resolved { archives, cache_lock } = resolve(&inputs, &interpreter, &layout, options)?;
+        let Resolved { archives, cache_lock, lease } = resolve(&inputs, &interpreter, &layout, options)?;
         let has_begun = Cell::new(false);
-        Ok(Self { layout, state, archives, cache_lock, inputs, options, is_for_run, has_begun })
+        Ok(Self { layout, state, archives, cache_lock, lease, inputs, options, is_for_run, has_begun })
     }
 
     /// Tries the link modes that are allowed, in turn.
@@ -165,6 +167,7 @@ impl<'a> Work<'a> {
             state: self.state.clone(),
             lock,
             cache_lock: self.cache_lock.as_ref().map(CacheLock::again).transpose()?,
+            lease: self.lease.clone(),
             place,
             access: self.access(),
         })

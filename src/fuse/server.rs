@@ -22,6 +22,7 @@ use super::log;
 use super::mount::{Access, mount, unmount};
 use super::watch;
 use crate::cache::CacheLock;
+use crate::cache::store::renew;
 use crate::error::{Context, Error, Result};
 use crate::sys::answer::{Life, is_dead, life_of};
 use crate::sys::fork::{Fork, close_all_but, fork, silence};
@@ -38,6 +39,9 @@ const THREADS: usize = 2;
 /// How long a server that was told to end waits for those who still use the mount.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often the lease on a store is renewed, which holds for a month.
+const RENEWAL: Duration = Duration::from_secs(24 * 3600);
+
 /// How often the server of a `sitefs run` that has ended looks whether others still use its mount.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -53,6 +57,8 @@ pub struct Server {
     pub lock: StateLock,
     /// The lock on the cache, held as long as the server lives.
     pub cache_lock: Option<CacheLock>,
+    /// The lease on a store, renewed as long as the server lives.
+    pub lease: Option<PathBuf>,
     /// Where the mount is.
     pub place: Place,
     /// What is written down once the mount answers; the server puts its own process id in.
@@ -99,6 +105,7 @@ pub struct Running {
     events: Receiver<Event>,
     lock: StateLock,
     cache_lock: Option<CacheLock>,
+    lease: Option<PathBuf>,
 }
 
 /// What a new server process says when its mount answers; its record follows.
@@ -141,7 +148,7 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
 /// # Errors
 /// What kept the mount from answering; then there is no mount.
 pub fn start(server: Server) -> Result<Running> {
-    let Server { view, root, state, lock, cache_lock, mut record, access, place } = server;
+    let Server { view, root, state, lock, cache_lock, lease, mut record, access, place } = server;
     let point = record.site_packages.clone();
     let (is_here, is_run) = (!matches!(place, Place::Elsewhere { .. }), !matches!(place, Place::Here(_)));
     let (asking, asked) = watch::bell()?;
@@ -193,7 +200,7 @@ pub fn start(server: Server) -> Result<Running> {
         let error = Error::new(format!("{} cannot be mounted read-only: {errno}", record.cache.display()));
         return Err(error.with_help("leave that out with --no-cache-mount"));
     }
-    Ok(Running { record, device, is_run, root, state, session, events, lock, cache_lock })
+    Ok(Running { record, device, is_run, root, state, session, events, lock, cache_lock, lease })
 }
 
 impl Running {
@@ -204,17 +211,19 @@ impl Running {
 
     /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
     pub fn wait(self) {
-        let Self { device, is_run, root, state, session, events, lock, cache_lock: _cache_lock, .. } = self;
+        let Self {
+            device, is_run, root, state, session, events, lock, cache_lock: _cache_lock, lease, ..
+        } = self;
         let device = device.as_deref();
-        let first = events.recv();
+        let first = first_event(&events, lease.as_deref(), RENEWAL);
         // Given back by the server of a run, so that it sees whether there are others.
         let _lock = (!is_run).then_some(lock);
         let has_ended = match first {
-            Ok(Event::Signal(signal)) => {
+            Event::Signal(signal) => {
                 ::log::info!("ending on signal {signal}");
                 end_session(&events, device, is_run.then_some(&state))
             }
-            Ok(Event::Ended) | Err(_) => true,
+            Event::Ended => true,
         };
         if has_ended {
             match session.join() {
@@ -237,6 +246,21 @@ impl Running {
 enum Event {
     Ended,
     Signal(i32),
+}
+
+/// Waits for what ends the mount, and renews the lease on a store meanwhile.
+fn first_event(events: &Receiver<Event>, lease: Option<&Path>, every: Duration) -> Event {
+    loop {
+        match events.recv_timeout(every) {
+            Ok(event) => return event,
+            Err(RecvTimeoutError::Disconnected) => return Event::Ended,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(Err(error)) = lease.map(renew) {
+                    ::log::warn!("the lease on the store cannot be renewed: {error}");
+                }
+            }
+        }
+    }
 }
 
 fn forward_signals(mut signals: Signals, events: &Sender<Event>) {
@@ -378,4 +402,26 @@ fn detach(server: &Server, writer: BorrowedFd, caller: Pid) -> Result<()> {
 fn end_with(parent: Pid) -> Result<(), Errno> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_renewed_until_the_mount_ends() {
+        let lease = tempfile::NamedTempFile::new().unwrap();
+        lease.as_file().set_modified(UNIX_EPOCH).unwrap();
+        let (sender, events) = channel();
+        let is_renewed = || lease.as_file().metadata().unwrap().modified().unwrap() > UNIX_EPOCH;
+        std::thread::scope(|scope| {
+            let path = lease.path();
+            let waiting = scope.spawn(move || first_event(&events, Some(path), Duration::from_millis(1)));
+            while !is_renewed() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            sender.send(Event::Signal(SIGTERM)).unwrap();
+            assert!(matches!(waiting.join().unwrap(), Event::Signal(SIGTERM)));
+        });
+    }
 }

@@ -58,12 +58,14 @@ fn a_corrupted_file_of_the_store_is_found_named_and_mended() {
     assert_eq!(leftovers(&store(&test)).len(), 0);
 }
 
+type Change = fn(&Path);
+
 #[test]
 fn whatever_is_wrong_in_the_store_is_found() {
     let test = Sandbox::new();
     let wheel = greet().build(&test.root());
     let add = [OsStr::new("add"), wheel.as_os_str()];
-    let change: [(&str, fn(&Path)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("RECORD is not what it was", |archive| corrupt(&archive.join("greet-1.0.dist-info/RECORD"))),
         ("evil.py does not belong there", |archive| {
             fs_err::set_permissions(archive, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -79,7 +81,7 @@ fn whatever_is_wrong_in_the_store_is_found() {
             fs_err::os::unix::fs::symlink("/dev/null", archive.join("greet/__init__.py")).unwrap();
         }),
     ];
-    for (reason, change) in change {
+    for (reason, change) in changes {
         cache(&test, add).succeeds().says("added 1 wheel");
         change(&archive_of(&test, "greet"));
         let found = cache(&test, ["verify", "--json"]).fails().says(reason).json();

@@ -65,7 +65,9 @@ fn without_a_lock_a_wheelhouse_with_one_version_of_each_is_the_lock() {
     let mount = || test.sitefs([OsStr::new("mount"), test.venv.as_os_str(), test.cache.as_os_str()]);
     mount().succeeds().says("mounted 2 distributions");
     test.python("import greet, other; print(other.word)").succeeds().prints("other");
-    test.status().succeeds();
+    test.sitefs([OsStr::new("status"), test.venv.as_os_str()])
+        .succeeds()
+        .says("2, from the wheels in the cache");
     test.unmount().succeeds();
     // The same again, without a word.
     test.sitefs([OsStr::new("mount"), test.venv.as_os_str()]).succeeds().says("mounted 2 distributions");
