@@ -38,7 +38,7 @@ pub enum Command {
     Status(StatusOptions),
     /// Tell which distribution an entry comes from, its target, what it hides
     Why(WhyOptions),
-    /// Look after the store, where wheels are unpacked
+    /// Look after the store, where wheels are unpacked and their modules compiled
     #[command(subcommand)]
     Cache(CacheCommand),
 }
@@ -48,6 +48,8 @@ pub enum Command {
 pub enum CacheCommand {
     /// Unpack wheels into the store
     Add(CacheAddOptions),
+    /// Compile the modules that a lock asks for, once for all environments with the same cache and the same Python
+    Compile(Box<CacheCompileOptions>),
     /// List what is in it
     List(CacheOptions),
     /// Compare every file with what its wheel said of it
@@ -101,6 +103,24 @@ pub struct CachePruneOptions {
     /// Where.
     #[command(flatten)]
     pub options: CacheOptions,
+}
+
+/// `cache compile`: for what, and how.
+#[derive(Debug, Args)]
+pub struct CacheCompileOptions {
+    /// A virtual environment, whose interpreter compiles; nothing in it is changed
+    pub venv: PathBuf,
+    /// The cache of unpacked wheels: uv's [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
+    pub cache: Option<PathBuf>,
+    /// What it shall hold, as for `mount`.
+    #[command(flatten)]
+    pub options: MountOptions,
+    /// For interpreters that optimize: 1 for -O, 2 for -OO [default: what PYTHONOPTIMIZE says, then 0]
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub optimize: Option<u8>,
+    /// How many processes compile [default: as many as there are processors]
+    #[arg(short, long, value_name = "NUMBER")]
+    pub jobs: Option<usize>,
 }
 
 /// `mount`: what, and how.
@@ -182,6 +202,11 @@ pub struct MountOptions {
     /// Where the wheels of a folder are unpacked [default: SITEFS_STORE, then sitefs/store in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Compile what the store has no bytecode of, once for all environments: before it is mounted (now, which is meant where
+    /// no WHEN is given), afterwards, giving way to all else (background), or never [default: SITEFS_COMPILE_BYTECODE, then
+    /// never for mount and background for run]
+    #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "now")]
+    pub compile_bytecode: Option<CompileWhen>,
     /// The interpreter to create VENV with, if it is not there: a path, or a name such as python3.12
     #[arg(long)]
     pub python: Option<String>,
@@ -304,6 +329,22 @@ pub struct WhyOptions {
 }
 
 impl MountOptions {
+    /// When to compile: by option, or by the environment; an empty variable counts as none.
+    ///
+    /// # Errors
+    /// The variable says something else.
+    pub fn compile_when(&self, usually: CompileWhen) -> Result<CompileWhen> {
+        let variable = std::env::var("SITEFS_COMPILE_BYTECODE").unwrap_or_default();
+        match self.compile_bytecode {
+            Some(when) => Ok(when),
+            None if variable.is_empty() => Ok(usually),
+            None => CompileWhen::from_str(&variable, true).map_err(|_| {
+                Error::new(format!("SITEFS_COMPILE_BYTECODE is {variable}, which says not when"))
+                    .with_help("it may be now, background or never")
+            }),
+        }
+    }
+
     /// The link mode asked for, by option or by the environment; an empty variable counts as none.
     ///
     /// # Errors
@@ -352,6 +393,17 @@ impl MountOptions {
         let words = words.context(|| "SITEFS_ENTRIES cannot be used".to_owned())?;
         Ok(Some(words).filter(|words| !words.is_empty()).map(EntriesChoice::of_words))
     }
+}
+
+/// When to compile what the store has no bytecode of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompileWhen {
+    /// Before it is mounted
+    Now,
+    /// Afterwards, giving way to all else
+    Background,
+    /// Not at all
+    Never,
 }
 
 /// What a person may ask for as link mode.

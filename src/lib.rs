@@ -5,6 +5,7 @@
 //! pins     archives  union  └──> link   made real
 //! ```
 
+pub mod bytecode;
 pub mod cache;
 pub mod cli;
 pub mod commands;

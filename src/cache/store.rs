@@ -4,7 +4,7 @@
 //! STORE/sitefs-store.json                what makes it one
 //! STORE/wheels/NAME/SHA256/wheel.json    what is known of a wheel; without it, the rest counts for nothing
 //! STORE/wheels/NAME/SHA256/archive/      the wheel unpacked: files 0444, programs and directories 0555
-//! STORE/wheels/NAME/SHA256/bytecode/TAG/ room for what interpreters with this cache tag compiled of it
+//! STORE/bytecode/                        what interpreters compiled, of wheels here and in uv's caches: see `src/bytecode`
 //! STORE/staging/                         what is being unpacked or removed
 //! STORE/leases/                          which environments use what
 //! STORE/wheelhouses/                     the hashes of wheels in folders, as last seen
@@ -17,7 +17,7 @@ mod add;
 mod details;
 mod lease;
 mod prune;
-mod staging;
+pub(crate) mod staging;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -155,7 +155,7 @@ impl Store {
         for entry in fs_err::read_dir(root).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             // Others may be making the same store.
-            let is_ours = ["wheels", "staging", "leases", "wheelhouses", "CACHEDIR.TAG", MARKER];
+            let is_ours = ["wheels", "bytecode", "staging", "leases", "wheelhouses", "CACHEDIR.TAG", MARKER];
             let is_unfinished = name.as_encoded_bytes().starts_with(b".sitefs-");
             if name != "lost+found" && !is_unfinished && !is_ours.iter().any(|ours| name == *ours) {
                 let message = format!(
@@ -176,6 +176,14 @@ impl Store {
         let marker = serde_json::to_vec(&Marker { format: FORMAT }).unwrap_or_default();
         staging::write(&store.root.join(MARKER), &marker)?;
         Ok(store)
+    }
+
+    /// Makes a directory, and the one that it is in, as shared as the store.
+    pub(crate) fn make_room(&self, directory: &Path) -> io::Result<()> {
+        if let Some(parent) = directory.parent() {
+            make_directory(parent, self.mode)?;
+        }
+        make_directory(directory, self.mode)
     }
 
     /// Where it is.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::compile::compile;
 use crate::cache::store::{self, Added, Damage, Freed, Pruned, Store};
 use crate::cache::wheels_in;
 use crate::cli::{
@@ -15,6 +16,7 @@ use crate::progress::Progress;
 pub(super) fn cache(command: &CacheCommand) -> Result<()> {
     match command {
         CacheCommand::Add(options) => add(options),
+        CacheCommand::Compile(options) => compile(options),
         CacheCommand::List(options) => list(options),
         CacheCommand::Verify(options) => verify(options),
         CacheCommand::Prune(options) => prune(options),

@@ -1,6 +1,7 @@
 //! A file a verb; each reads like its own summary.
 
 mod cache;
+mod compile;
 mod fetch;
 mod inputs;
 mod mount;

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::compile::{compile_before, compile_in_background};
 use super::reset;
 use super::status;
 use super::unmount::unmount_one;
 use super::work::Work;
-use crate::cli::{MountCommand, MountOptions, Verbosity, print};
+use crate::cli::{CompileWhen, MountCommand, MountOptions, Verbosity, print};
 use crate::error::{Error, Result};
 use crate::fuse;
 use crate::place::{self, Difficulty, LinkMode};
@@ -51,6 +52,12 @@ fn complete(venv: &Venv, command: &MountCommand, started: Instant) -> Result<()>
     };
     let was_mounted = is_mounted(&work)?;
     make_way(&work.layout, &work.state, &command.options)?;
+    let when = command.options.compile_when(CompileWhen::Never)?;
+    compile_before(&work, when, command.options.verbosity)?;
+    if command.foreground {
+        // Once it serves, it has threads, and cannot start another process.
+        compile_in_background(&work, when, false)?;
+    }
     let result = work.in_turn(|work, mode| make(work, mode, command, started));
     let result = match result {
         Err(error) if was_mounted && !is_mounted(&work)? => Err(undone(&work.layout, error)),
@@ -59,7 +66,8 @@ fn complete(venv: &Venv, command: &MountCommand, started: Instant) -> Result<()>
     if let (Err(_), Some(lock)) = (&result, work.state.try_lock()?) {
         work.state.remove_if_unused(&lock)?;
     }
-    result
+    result?;
+    if command.foreground { Ok(()) } else { compile_in_background(&work, when, false) }
 }
 
 /// An explicit link mode takes the place of a living mount, and so does what mends one.

@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::inputs::Inputs;
 use super::resolve::{Resolved, resolve};
+use crate::bytecode::Shelf;
+use crate::cache::store::Store;
 use crate::cache::{Archive, CacheLock};
 use crate::cli::MountOptions;
 use crate::error::{Error, Result};
@@ -23,7 +25,7 @@ use crate::sys::mounts;
 use crate::sys::posix::{OwnedFd, canonicalize, is_root, may_write, open_directory};
 use crate::sys::read_only::ReadOnlyTree;
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
-use crate::venv::{Interpreter, Layout, Venv};
+use crate::venv::{Bytecode, Interpreter, Layout, Venv};
 use crate::view::{
     CacheMount, Clash, Distribution, Entries, EntriesChoice, View, Whiteouts, clashes, installed,
 };
@@ -32,7 +34,9 @@ use crate::view::{
 pub(super) struct Work<'a> {
     pub(super) layout: Layout,
     pub(super) state: State,
-    archives: Vec<Archive>,
+    pub(super) archives: Vec<Archive>,
+    /// How its interpreter calls bytecode.
+    pub(super) bytecode: Option<Bytecode>,
     /// What keeps the archives in the cache, where it can be had.
     pub(super) cache_lock: Option<CacheLock>,
     /// The lease on them, where they are in a store.
@@ -57,8 +61,19 @@ impl<'a> Work<'a> {
         let state = State::of(venv.root());
         let inputs = Inputs::choose(cache, options, venv, &state)?;
         let Resolved { archives, cache_lock, lease } = resolve(&inputs, &interpreter, &layout, options)?;
-        let has_begun = Cell::new(false);
-        Ok(Self { layout, state, archives, cache_lock, lease, inputs, options, is_for_run, has_begun })
+        let (bytecode, has_begun) = (interpreter.bytecode, Cell::new(false));
+        Ok(Self {
+            layout,
+            state,
+            archives,
+            bytecode,
+            cache_lock,
+            lease,
+            inputs,
+            options,
+            is_for_run,
+            has_begun,
+        })
     }
 
     /// Tries the link modes that are allowed, in turn.
@@ -157,6 +172,7 @@ impl<'a> Work<'a> {
         if let Some(mount) = cache_mount {
             view.show_cache(mount);
         }
+        view.share_bytecode(self.shelves());
         if places {
             view.sweep()?;
         }
@@ -171,6 +187,21 @@ impl<'a> Work<'a> {
             place,
             access: self.access(),
         })
+    }
+
+    /// The store that was asked for.
+    pub(super) fn store(&self) -> Option<&Path> {
+        self.options.store.as_deref()
+    }
+
+    /// The store's shelves with bytecode of the environment's interpreter, as far as there are any.
+    fn shelves(&self) -> Vec<Shelf> {
+        match (Store::choose(self.store()), &self.bytecode) {
+            (Ok(store), Some(bytecode)) => {
+                Shelf::all(&store, bytecode).into_iter().filter(Shelf::is_there).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// How a mount shows the cache's files.

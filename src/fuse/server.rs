@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{Config, Session, SessionACL};
+use fuser::{Config, Notifier, Session, SessionACL};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{
@@ -17,6 +17,7 @@ use rustix::process::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::convert::inode_of;
 use super::filesystem::Filesystem;
 use super::log;
 use super::mount::{Access, mount, unmount};
@@ -31,7 +32,7 @@ use crate::sys::mounts::{self, Source};
 use crate::sys::read_only::ReadOnlyTree;
 use crate::sys::signals;
 use crate::venv::state::{MountRecord, State, StateLock};
-use crate::view::{self, CACHE_MOUNT, View};
+use crate::view::{self, CACHE_MOUNT, Hidden, View};
 
 /// Two, so that one slow answer from the cache's disk does not hold up everybody.
 const THREADS: usize = 2;
@@ -148,7 +149,7 @@ pub fn start_in_background(server: Server) -> Result<MountRecord> {
 /// # Errors
 /// What kept the mount from answering; then there is no mount.
 pub fn start(server: Server) -> Result<Running> {
-    let Server { view, root, state, lock, cache_lock, lease, mut record, access, place } = server;
+    let Server { mut view, root, state, lock, cache_lock, lease, mut record, access, place } = server;
     let point = record.site_packages.clone();
     let (is_here, is_run) = (!matches!(place, Place::Elsewhere { .. }), !matches!(place, Place::Here(_)));
     let (asking, asked) = watch::bell()?;
@@ -162,6 +163,8 @@ pub fn start(server: Server) -> Result<Running> {
     config.n_threads = Some(THREADS);
     // Who may see the mount is the kernel's to check, by `allow_other`.
     config.acl = SessionACL::All;
+    let (hidden, to_be_told) = channel();
+    view.tell_hidden(hidden);
     let view = Arc::new(view);
     let started =
         Session::from_fd(Filesystem::new(Arc::clone(&view), asking), device, SessionACL::All, config)
@@ -189,6 +192,9 @@ pub fn start(server: Server) -> Result<Running> {
     let ended = sender.clone();
     watch::start(view, session.notifier(), asked);
     std::thread::spawn(move || forward_signals(signals, &sender));
+    let notifier = session.notifier();
+    // A thread of its own: the kernel may wait for an answer of ours before it takes what it is told.
+    std::thread::spawn(move || tell_hidden(&notifier, &to_be_told));
     let session = std::thread::spawn(move || {
         let result = session.run();
         let _ = ended.send(Event::Ended);
@@ -240,6 +246,14 @@ impl Running {
         if let Err(error) = undone {
             ::log::error!("{error}");
         }
+    }
+}
+
+/// Has the kernel forget entries that are not shown any more.
+fn tell_hidden(notifier: &Notifier, hidden: &Receiver<Hidden>) {
+    for (directory, name) in hidden {
+        // It may not know them.
+        let _ = notifier.inval_entry(inode_of(directory), &name);
     }
 }
 

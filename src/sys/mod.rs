@@ -35,6 +35,8 @@ pub mod namespace;
 #[cfg(unix)]
 pub mod posix;
 #[cfg(target_os = "linux")]
+pub mod priority;
+#[cfg(target_os = "linux")]
 pub mod read_only;
 #[cfg(not(target_os = "linux"))]
 #[path = "elsewhere/read_only.rs"]

@@ -9,12 +9,18 @@ import subprocess
 import sys
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import MAGIC_NUMBER
 
 
 def main():
     # As bytes, because the encoding of stdout is the user's choice.
-    answer = {"facts": facts(), "markers": markers(), "scheme": scheme()}
+    answer = {"facts": facts(), "markers": markers(), "scheme": scheme(), "bytecode": bytecode()}
     sys.stdout.buffer.write(json.dumps(answer).encode("ascii"))
+
+
+def bytecode():
+    tag = sys.implementation.cache_tag
+    return tag and {"cache_tag": tag, "magic": MAGIC_NUMBER.hex()}
 
 
 def scheme():

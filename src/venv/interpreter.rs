@@ -29,6 +29,19 @@ pub struct Interpreter {
     pub version: (u32, u32),
     /// `sys.implementation.name`, as `cpython`.
     pub implementation: String,
+    /// How it calls bytecode; none if it keeps none.
+    pub bytecode: Option<Bytecode>,
+}
+
+/// What tells an interpreter's bytecode from that of others.
+///
+/// Source: PEP 3147, `sys.implementation.cache_tag` and `importlib.util.MAGIC_NUMBER`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytecode {
+    /// `cpython-311`, a part of the names of its files.
+    pub cache_tag: String,
+    /// What its files begin with, in hexadecimal digits.
+    pub magic: String,
 }
 
 /// The paths of the environment's `venv` scheme, relative to the environment.
@@ -52,12 +65,13 @@ struct Answer {
     facts: InterpreterFacts,
     markers: MarkerEnvironment,
     scheme: Scheme,
+    bytecode: Option<Bytecode>,
 }
 
 const SCRIPT: &str = include_str!("interpreter.py");
 
 /// Raise it when the script or [`Answer`] changes, so that what older versions remembered is not read.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 const OLDEST_VERSION: (u32, u32) = (3, 8);
 
@@ -96,6 +110,7 @@ impl From<Answer> for Interpreter {
             markers: answer.markers,
             version: answer.facts.version,
             implementation: answer.facts.implementation,
+            bytecode: answer.bytecode,
         }
     }
 }
@@ -197,7 +212,8 @@ fn run(python: &Path) -> io::Result<Output> {
     command.output()
 }
 
-fn is_read_by_python(variable: &OsStr) -> bool {
+/// Whether Python does something else where this variable is set.
+pub(crate) fn is_read_by_python(variable: &OsStr) -> bool {
     ["PYTHON", "_PYTHON", "__PYVENV_LAUNCHER__"]
         .iter()
         .any(|prefix| variable.as_encoded_bytes().starts_with(prefix.as_bytes()))
@@ -225,7 +241,18 @@ fn parse(text: &[u8]) -> Result<Answer> {
             )));
         }
     }
+    if let Some(Bytecode { cache_tag, magic }) = &answer.bytecode
+        && !(is_name(cache_tag, b"._-") && is_name(magic, b""))
+    {
+        return Err(Error::new(format!("its bytecode is called `{cache_tag}` `{magic}`")));
+    }
     Ok(answer)
+}
+
+/// Whether a text can be a part of a file's name.
+fn is_name(text: &str, marks: &[u8]) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || marks.contains(&byte))
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -250,7 +277,8 @@ mod tests {
         "scheme": {
             "purelib": "lib/python3.11/site-packages", "platlib": "lib64/python3.11/site-packages",
             "scripts": "bin", "headers": "include/site/python3.11"
-        }
+        },
+        "bytecode": {"cache_tag": "cpython-311", "magic": "a70d0d0a"}
     }"#;
 
     /// A virtual environment whose `bin/python` is a shell script, and a folder to remember in.
@@ -354,7 +382,9 @@ mod tests {
     fn a_bad_remembered_file_is_asked_again_and_replaced() {
         let fake = Fake::good();
         let outside = ANSWER.replace("lib/python3.11", "../python3.11");
-        let bad: [&[u8]; 5] = [b"", b"{", b"{\"other\": 1}", &[0xff; 9], outside.as_bytes()];
+        let climbing = ANSWER.replace("cpython-311\"", "../cpython\"");
+        let bad: [&[u8]; 6] =
+            [b"", b"{", b"{\"other\": 1}", &[0xff; 9], outside.as_bytes(), climbing.as_bytes()];
         fake.interpreter().unwrap();
         let file = fake.remembered_file();
         for (count, text) in bad.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub use interpreter::{Interpreter, Scheme};
+pub use interpreter::{Bytecode, Interpreter, Scheme};
 pub use layout::Layout;
 
 use crate::error::{Context, Error, Result};

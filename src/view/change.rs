@@ -126,6 +126,7 @@ impl View {
             self.copy_up_directory(&mut nodes, parent)?;
             let from = nodes.path(node).ok_or_else(Failure::absent)?;
             self.upper()?.link(&from, &path).map_err(|errno| Failure::new(errno, &path))?;
+            self.hide_bytecode(&mut nodes, parent, name);
             nodes.give_name(node, parent, name);
             nodes.get(node).inspect(|node| node.count());
         }
@@ -153,6 +154,7 @@ impl View {
             return Err(Failure::new(Errno::ISDIR, &path));
         }
         self.hide(nodes, parent, &path)?;
+        self.remember_removed(nodes, node);
         let removed = self.removed(nodes, node)?;
         if self.is_upper(nodes, node) {
             self.upper()?.remove_leaf(&path).map_err(|errno| Failure::new(errno, &path))?;
@@ -205,6 +207,7 @@ impl View {
                 made => made,
             };
             made?;
+            self.hide_bytecode(&mut nodes, parent, name);
             let origin = match file_type {
                 FileType::Directory => {
                     Origin::Directory(Directory::new(Box::default(), true, Some(Box::default())))
@@ -322,7 +325,9 @@ impl View {
         let Some(directory) = nodes.directory(parent) else { return Ok(()) };
         let mut hidden = Vec::new();
         for &layer in &directory.lower {
-            if self.brings(layer, path)?
+            // Bytecode that was removed may come back with the next mount.
+            if self.source_layer(layer).is_none()
+                && self.brings(layer, path)?
                 && let Some(distribution) = self.distribution_of(layer)
             {
                 hidden.push(distribution.label().to_owned());

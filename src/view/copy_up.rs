@@ -12,12 +12,10 @@ use rustix::io::Errno;
 
 use super::attributes::timespec;
 use super::layer::open_archived;
+use super::leave::MODE;
 use super::nodes::{NodeId, Nodes, Origin};
 use super::upper::{Staged, Upper, reopen};
 use super::{Failure, Generated, NewTime, View, What};
-
-/// Of a directory of archives.
-pub(super) const MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// What is to be copied up.
 enum Source {
@@ -101,11 +99,15 @@ impl View {
         let path = nodes.path(node).ok_or_else(Failure::absent)?;
         let parent = nodes.parent(node);
         self.copy_up_directory(&mut nodes, parent)?;
+        self.remember_removed(&nodes, node);
         let upper = self.upper()?;
         let made = upper.unseen(&path, || upper.make_link(&path, target.as_os_str(), self.owner));
         made.map_err(|errno| Failure::new(errno, &path))?;
         if let Some(node) = nodes.get_mut(node) {
             node.origin = Origin::Upper;
+        }
+        if let Some(name) = path.file_name() {
+            self.hide_bytecode(&mut nodes, parent, name);
         }
         Ok(())
     }
@@ -153,6 +155,7 @@ impl View {
     fn give_its_name(&self, nodes: &mut Nodes, node: NodeId, staged: &Staged) -> Result<bool, Failure> {
         let found = nodes.get(node).ok_or_else(Failure::absent)?;
         let distribution = match &found.origin {
+            // None for bytecode.
             Origin::Archive(layer) => self.owners.get(layer.0 as usize).copied(),
             Origin::Generated { distribution, .. } => Some(*distribution),
             Origin::RemovedArchive(_) => None,
@@ -173,6 +176,9 @@ impl View {
                 let label = label.map(|distribution| distribution.label().to_owned());
                 self.whiteouts.lock().add(What::Copied, label, &path).map_err(failed)?;
                 upper.unseen(&path, || upper.rename(&staged.path, &path)).map_err(failed)?;
+                if let Some(name) = path.file_name() {
+                    self.hide_bytecode(nodes, nodes.parent(node), name);
+                }
                 Origin::Upper
             }
         };

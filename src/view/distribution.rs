@@ -36,12 +36,7 @@ pub struct Distribution {
 impl Distribution {
     /// A distribution with its archive and what it has outside site-packages.
     pub fn new(archive: Archive, placements: Vec<Placement>, layout: &Layout, entries: Entries) -> Self {
-        let mut layers = vec![archive.root.clone()];
-        if let Some(data) = &archive.data {
-            let data = archive.root.join(data);
-            layers
-                .extend(layer_prefixes(layout).map(|prefix| data.join(prefix)).filter(|path| path.is_dir()));
-        }
+        let layers = layers_of(&archive, layout);
         let mut added =
             vec![("INSTALLER".to_owned(), b"sitefs".to_vec()), ("REQUESTED".to_owned(), Vec::new())];
         added.extend(
@@ -56,6 +51,16 @@ impl Distribution {
     pub fn label(&self) -> &str {
         &self.label
     }
+}
+
+/// The directories of an archive that are layers of the view, lowest first.
+pub fn layers_of(archive: &Archive, layout: &Layout) -> Vec<PathBuf> {
+    let mut layers = vec![archive.root.clone()];
+    if let Some(data) = &archive.data {
+        let data = archive.root.join(data);
+        layers.extend(layer_prefixes(layout).map(|prefix| data.join(prefix)).filter(|path| path.is_dir()));
+    }
+    layers
 }
 
 /// The names of the distributions that are installed in the environment's own site-packages, by those of its entries that

@@ -1,6 +1,6 @@
 //! Listing a directory of the view: its layers are merged when it is first looked at.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ impl View {
         let found = nodes.get(directory).ok_or_else(Failure::absent)?;
         let path = || nodes.path(directory).unwrap_or_default();
         let found = found.directory().ok_or_else(|| Failure::new(Errno::NOTDIR, &path()))?;
-        if found.children.is_some() { Ok(None) } else { self.listing(found, path()).map(Some) }
+        if found.children.is_some() { Ok(None) } else { self.listing(nodes, directory, path()).map(Some) }
     }
 
     /// Lists a directory again: another server has changed the upper.
@@ -59,13 +59,14 @@ impl View {
                 found.in_upper = false;
             }
         }
-        let Some(found) = nodes.directory(directory) else { return Ok(()) };
-        let children = self.merged(&self.listing(found, path)?)?;
+        let mut children = self.merged(&self.listing(nodes, directory, path)?)?;
+        self.keep_shown_bytecode(nodes, directory, &mut children);
         nodes.expand_again(directory, children);
         Ok(())
     }
 
-    fn listing(&self, found: &Directory, path: PathBuf) -> Result<Listing, Failure> {
+    fn listing(&self, nodes: &Nodes, directory: NodeId, path: PathBuf) -> Result<Listing, Failure> {
+        let found = nodes.directory(directory).ok_or_else(Failure::absent)?;
         let failed = |errno| Failure::new(errno, &path);
         let upper = if found.in_upper {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -77,13 +78,18 @@ impl View {
             Some(bytecode) => bytecode.of(&path, upper.as_ref(), self.owner).map_err(failed)?,
             None => false,
         };
-        Ok(Listing { lower: found.lower.clone(), upper, has_bytecode, path: path.into_os_string() })
+        let (lower, sources) = (found.lower.clone(), self.sources_beside(nodes, directory));
+        Ok(Listing { lower, upper, has_bytecode, sources, path: path.into_os_string() })
     }
 
     fn merged(&self, listing: &Listing) -> Result<Vec<Child>, Failure> {
         let path = Path::new(&listing.path);
         let mut listings = Vec::with_capacity(listing.lower.len() + 1);
         for &id in &listing.lower {
+            if self.source_layer(id).is_some() {
+                listings.push((id, self.list_bytecode(id, path, &listing.sources)));
+                continue;
+            }
             let layer = self.layer(id)?;
             // A directory that was there and is gone is a broken cache, not an absent name.
             let mut entries = layer.list(path).map_err(|errno| {
@@ -126,6 +132,7 @@ impl View {
             in_upper.contains(&child.name) || !generated.iter().any(|made| made.name == child.name)
         });
         children.extend(generated.into_iter().filter(|made| !in_upper.contains(&made.name)));
+        self.add_bytecode(path, &mut children);
         children.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(children)
     }
@@ -190,6 +197,8 @@ struct Listing {
     upper: Option<std::os::fd::OwnedFd>,
     /// Whether the bytecode of its modules is kept apart from the upper.
     has_bytecode: bool,
+    /// The sources that the bytecode in it may be of.
+    sources: HashMap<OsString, LayerId>,
     path: OsString,
 }
 

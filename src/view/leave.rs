@@ -10,7 +10,6 @@ use rustix::fs::{FileType, Mode, OFlags, flistxattr, fstat, mkdirat, renameat};
 use rustix::io::Errno;
 
 use super::Whiteouts;
-use super::copy_up::MODE;
 use crate::error::{Error, Result};
 use crate::place::{self, LinkMode};
 use crate::python::bytecode::{CACHE, module_of, source_of};
@@ -20,6 +19,9 @@ use crate::venv::state::State;
 /// Where the view makes files ready before they get their name: in the upper, since a rename cannot leave its file system.
 /// The view does not show it.
 pub(super) const STAGING: &str = ".sitefs-staging";
+
+/// Of a directory of archives that is made in the upper.
+pub(super) const MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// Leaves the environment as it was before it was mounted, with what the user made in it. Only for who is alone with it.
 ///

@@ -29,6 +29,7 @@ mod merge;
 mod model;
 mod nodes;
 mod rename;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod upper;
@@ -43,6 +44,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
@@ -55,7 +57,7 @@ pub use cache_mount::{CACHE_MOUNT, CacheMount};
 pub use clash::{Clash, clashes};
 use created::Created;
 pub use created::Handle;
-pub use distribution::{Distribution, installed, installed_name};
+pub use distribution::{Distribution, installed, installed_name, layers_of};
 pub use entries::{Entries, EntriesChoice, EntriesWord};
 pub use extended::archived;
 pub use generated::Generated;
@@ -64,6 +66,8 @@ pub use leave::{leave, undo};
 pub use nodes::NodeId;
 use nodes::{Directory, Node, Nodes, Origin};
 pub use rename::Replacing;
+pub use shared::Hidden;
+use shared::Shared;
 use upper::Upper;
 use vanished::Vanished;
 pub use walk::{Leaf, LeafContent};
@@ -113,6 +117,8 @@ pub struct View {
     journal: Option<Arc<File>>,
     /// Held while the upper is looked at by path, and alone while a name in it changes.
     nodes: RwLock<Nodes>,
+    shared: Option<Shared>,
+    hidden: Option<Sender<Hidden>>,
     created: Mutex<Created>,
     made: SystemTime,
     owner: Owner,
@@ -167,6 +173,8 @@ impl View {
             cache_mount: None,
             journal: whiteouts.journal(),
             whiteouts: Mutex::new(whiteouts),
+            shared: None,
+            hidden: None,
             created: Mutex::default(),
             made: SystemTime::now(),
             owner,
@@ -202,10 +210,18 @@ impl View {
         let found = {
             let nodes = self.nodes.read();
             let found = hidden.or_else(|| nodes.child(directory, name));
-            found.and_then(|node| nodes.get(node)).inspect(|node| node.count());
-            found
+            let is_stale = found.is_some_and(|node| self.is_stale(&nodes, node));
+            found.and_then(|node| nodes.get(node)).filter(|_| !is_stale).inspect(|node| node.count());
+            found.map(|node| (node, is_stale))
         };
-        let Some(node) = found else { return Ok(None) };
+        let node = match found {
+            None => return Ok(None),
+            Some((_, true)) => {
+                self.drop_stale(directory, name);
+                return Ok(None);
+            }
+            Some((node, false)) => node,
+        };
         match self.attributes(node) {
             Ok(attributes) => Ok(Some(attributes)),
             Err(failure) => {
@@ -243,11 +259,24 @@ impl View {
     /// As [`View::lookup`].
     pub fn entries(&self, directory: NodeId, from: u64) -> Result<Vec<Listed>, Failure> {
         self.expand(directory)?;
+        let mut from = from;
+        loop {
+            let listed = self.listed(directory, from);
+            let Some(last) = listed.last() else { return Ok(listed) };
+            from = last.next;
+            let valid = self.without_stale(directory, listed);
+            if !valid.is_empty() {
+                return Ok(valid);
+            }
+        }
+    }
+
+    fn listed(&self, directory: NodeId, from: u64) -> Vec<Listed> {
         let nodes = self.nodes.read();
         let listed = nodes.children(directory, from).take(LISTED_AT_ONCE);
-        Ok(listed
+        listed
             .map(|(node, name, file_type, next)| Listed { node, name: name.to_os_string(), file_type, next })
-            .collect())
+            .collect()
     }
 
     /// The directory that a directory is in; the root is in itself.
@@ -320,11 +349,13 @@ impl View {
     fn layer(&self, id: LayerId) -> Result<&Layer, Failure> {
         self.layers
             .get(id.0 as usize)
+            .or_else(|| self.shared_layer(id))
             .ok_or_else(|| Failure::new(Errno::IO, Path::new("a layer that is not there")))
     }
 
     /// The distribution that a layer belongs to.
     fn distribution_of(&self, layer: LayerId) -> Option<&Distribution> {
+        let layer = self.source_layer(layer).unwrap_or(layer);
         self.distributions.get(*self.owners.get(layer.0 as usize)?)
     }
 

@@ -148,7 +148,9 @@ impl View {
             None => None,
         };
         self.upper()?.rename(&from.path, &to.path).map_err(failed)?;
+        self.hide_bytecode(nodes, to.parent, to.name);
         if let Some(replaced) = to.node {
+            self.remember_removed(nodes, replaced);
             self.let_go(nodes, replaced, removed);
             nodes.take_name(to.parent, to.name);
         }
@@ -164,6 +166,8 @@ impl View {
             }
         }
         self.upper()?.exchange(&from.path, &to.path).map_err(|errno| Failure::new(errno, &from.path))?;
+        self.hide_bytecode(nodes, from.parent, from.name);
+        self.hide_bytecode(nodes, to.parent, to.name);
         nodes.exchange_names((one, from.parent, from.name), (other, to.parent, to.name));
         Ok(())
     }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use cache_mount::{CACHE_MOUNT, CacheMount};
 pub use clash::{Clash, clashes};
-pub use distribution::{Distribution, installed, installed_name};
+pub use distribution::{Distribution, installed, installed_name, layers_of};
 pub use entries::{Entries, EntriesChoice, EntriesWord};
 pub use generated::Generated;
 pub use layer::LayerId;
@@ -35,6 +35,7 @@ pub use whiteouts::Whiteouts;
 
 #[cfg(not(target_os = "linux"))]
 pub use self::nothing_removed::Whiteouts;
+use crate::bytecode::Shelf;
 use crate::error::Result;
 #[cfg(not(target_os = "linux"))]
 pub use crate::place::undo;
@@ -149,6 +150,9 @@ impl View {
 
     /// Does nothing: it shows no links.
     pub fn show_cache(&mut self, _mount: CacheMount) {}
+
+    /// Does nothing: nothing is imported from it.
+    pub fn share_bytecode(&mut self, _shelves: Vec<Shelf>) {}
 
     /// All leaves.
     ///

@@ -215,7 +215,8 @@ impl Sandbox {
     /// `sitefs ARGUMENTS`, to be run, by nobody where the sandbox is nobody's.
     pub fn sitefs_command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.command(&self.program);
-        command.args(arguments);
+        // Tests are about one thing: those about bytecode ask for it.
+        command.args(arguments).env("SITEFS_COMPILE_BYTECODE", "never");
         if self.is_for_nobody { as_nobody(&command) } else { command }
     }
 

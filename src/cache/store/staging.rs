@@ -23,7 +23,7 @@ const BEAT: Duration = Duration::from_secs(60);
 pub(super) const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// A directory that is removed again unless it is renamed.
-pub(super) struct Staging {
+pub(crate) struct Staging {
     path: PathBuf,
     last_beat: Instant,
     is_done: bool,
@@ -31,7 +31,7 @@ pub(super) struct Staging {
 
 impl Staging {
     /// A new directory, which will be as shared as the store.
-    pub(super) fn new(store: &Store) -> Result<Self> {
+    pub(crate) fn new(store: &Store) -> Result<Self> {
         let failed = || {
             let message = format!("the store {} cannot be written", store.root.display());
             Error::new(message).with_help("its owner can let a group write, or use another: SITEFS_STORE")
@@ -53,12 +53,12 @@ impl Staging {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A sign of life, if it is time for one.
-    pub(super) fn alive(&mut self) {
+    pub(crate) fn alive(&mut self) {
         if self.last_beat.elapsed() > BEAT {
             // Whoever cannot tell that it lives may lose its work, and says so then.
             let _ = posix::touch(&self.path);
@@ -67,18 +67,18 @@ impl Staging {
     }
 
     /// It has another name now.
-    pub(super) fn renamed(mut self) {
+    pub(crate) fn renamed(mut self) {
         self.is_done = true;
     }
 
     /// Now, by the clock of the store's drive.
-    pub(super) fn now(&self) -> Result<SystemTime> {
+    pub(crate) fn now(&self) -> Result<SystemTime> {
         posix::touch(&self.path)?;
         Ok(fs_err::metadata(&self.path)?.modified()?)
     }
 
     /// Removes what writers left behind that were killed.
-    pub(super) fn sweep(&self) -> Result<()> {
+    pub(crate) fn sweep(&self) -> Result<()> {
         let parent = self.path.parent().unwrap_or(&self.path);
         let now = self.now()?;
         for entry in fs_err::read_dir(parent)? {
@@ -124,7 +124,7 @@ pub(in crate::cache) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Creates a file, readable by all and on the disk.
-pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     posix::set_mode(path, 0o644)?;

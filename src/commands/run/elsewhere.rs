@@ -11,6 +11,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::compile::compile_before;
 use super::inputs::choose_venv;
 use super::mount::open_or_create;
 use super::work::Work;
@@ -41,6 +42,7 @@ pub(super) fn run(command: &RunCommand) -> Result<ExitCode> {
 
 fn run_in(venv: &Venv, command: &RunCommand) -> Result<u8> {
     let mut work = Work::plan(venv, command.cache.as_deref(), &command.options, true)?;
+    compile_before(&work, command.options.compile_when(CompileWhen::Never)?, command.options.verbosity)?;
     // Held until the end: who comes meanwhile waits a while, and is refused.
     let _right = work.state.lock(|| Ok(()))?;
     let record = work.state.mount_record();

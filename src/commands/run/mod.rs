@@ -9,11 +9,12 @@ use rustix::process::{Pid, geteuid, getpid};
 
 use self::program::Program;
 use self::supervisor::{Supervisor, Unmounting};
+use super::compile::{compile_before, compile_in_background};
 use super::inputs::choose_venv;
 use super::mount::open_or_create;
 use super::work::{Work, is_uninstalled};
 use crate::cache::CacheLock;
-use crate::cli::{RunCommand, Verbosity};
+use crate::cli::{CompileWhen, RunCommand, Verbosity};
 use crate::error::{Error, Result};
 use crate::fuse::{self, Place};
 use crate::place::{self, Difficulty, LinkMode};
@@ -56,13 +57,23 @@ fn start(
     signals: &Signals,
 ) -> Result<(Pid, Option<Unmounting>, Option<CacheLock>)> {
     let mut work = Work::plan(venv, command.cache.as_deref(), &command.options, true)?;
+    let when = command.options.compile_when(CompileWhen::Background)?;
+    compile_before(&work, when, command.options.verbosity)?;
+    let (child, unmounting) = start_in(&mut work, command, signals)?;
+    if let Err(error) = compile_in_background(&work, when, true) {
+        command.options.verbosity.detail(error);
+    }
+    Ok((child, unmounting, work.cache_lock))
+}
+
+fn start_in(work: &mut Work, command: &RunCommand, signals: &Signals) -> Result<(Pid, Option<Unmounting>)> {
     let program = Program::new(&work.layout, &command.command, signals);
-    if let Some(record) = made_by_mount(&work)? {
-        let checked = refuse_if_made_differently(&work, &record, command);
+    if let Some(record) = made_by_mount(work)? {
+        let checked = refuse_if_made_differently(work, &record, command);
         // A server that ended while it was looked at leaves a dead mount, which is to be mended like any other.
-        if checked.is_ok() || made_by_mount(&work)?.is_some() {
+        if checked.is_ok() || made_by_mount(work)?.is_some() {
             checked?;
-            return Ok((program.start()?, None, work.cache_lock));
+            return Ok((program.start()?, None));
         }
     }
     let result = work.in_turn(|work, mode| Run { work, mode, program: &program, command }.start());
@@ -71,8 +82,7 @@ fn start(
     {
         work.state.remove_if_unused(&right)?;
     }
-    let (child, unmounting) = result?;
-    Ok((child, Some(unmounting), work.cache_lock))
+    result.map(|(child, unmounting)| (child, Some(unmounting)))
 }
 
 /// What `mount` has made: mounted, with a server that holds the lock as long as it lives; or real.
