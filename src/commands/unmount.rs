@@ -188,8 +188,16 @@ fn let_go(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<(), 
     }
     // On the way there, a server may be asked that hangs.
     let in_time = |act: &dyn Fn() -> Result<(), Errno>| {
-        let answer = ask(|| act().map(|()| String::new()).map_err(|errno| Error::new(errno.to_string())));
-        answer.map_err(failed)?.ok_or_else(|| failed(state.hangs(root))).map(drop)
+        let number = |done: Result<(), Errno>| done.map_or_else(Errno::raw_os_error, |()| 0);
+        let answer = ask(|| Ok(number(act()).to_string())).map_err(failed)?;
+        match answer.ok_or_else(|| failed(state.hangs(root)))?.parse() {
+            Ok(0) => Ok(()),
+            Ok(number) => {
+                let errno = Errno::from_raw_os_error(number);
+                Err((errno, Error::new(format!("{} cannot be unmounted: {errno}", cache.display()))))
+            }
+            Err(_) => Err(failed(Error::new("the process that was to unmount gave no answer"))),
+        }
     };
     in_time(&|| mounts::detach(&cache, true))?;
     fuse::unmount(point, false).or_else(|error| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Disk, Outcome, Sandbox, WheelBuilder, fuse, pip};
+use crate::common::{Disk, Outcome, Sandbox, WheelBuilder, fuse, pip, wait_until};
 use crate::{GREET, greet};
 
 /// Has a file of four megabytes, that nothing compresses.
@@ -123,6 +123,8 @@ fn on_a_read_only_upper_changes_are_refused_and_imports_work() {
     refused(fs_err::rename(at("beside.py"), at("x.py")));
     test.python(GREET).succeeds().prints("hello 1.0");
     test.unmount().succeeds();
-    Outcome::of(Command::new("umount").arg(&library)).succeeds();
+    wait_until("the server lets go of the upper", || {
+        Outcome::of(Command::new("umount").arg(&library)).code() == Some(0)
+    });
     assert!(!at("greet").exists());
 }

@@ -45,6 +45,11 @@ impl Errno {
             other => Self(other),
         }
     }
+
+    /// Its number.
+    pub fn raw_os_error(self) -> i32 {
+        self.0
+    }
 }
 
 impl fmt::Display for Errno {
