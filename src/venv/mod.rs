@@ -2,6 +2,7 @@
 
 pub mod interpreter;
 mod layout;
+mod record;
 pub mod state;
 
 use std::io;
