@@ -183,7 +183,8 @@ pub struct MountOptions {
     /// distributions: starlette=file [default: SITEFS_ENTRIES, then as last mounted, then symlink]
     #[arg(long, value_name = "[NAME=]KIND")]
     pub entries: Vec<EntriesWord>,
-    /// Mount so that every change in site-packages is refused, bytecode included
+    /// Mount so that every change in site-packages is refused, bytecode included. VENV need not be writable then: what sitefs
+    /// writes, commands too, goes to the user's runtime directory (XDG_RUNTIME_DIR, else below /run or /tmp)
     #[arg(long, conflicts_with_all = ["fallback", "fold"])]
     pub read_only: bool,
     /// With link mode symlink: one link for a whole directory where that is safe for programs. Tools that uninstall or install

@@ -26,7 +26,7 @@ impl Inputs {
         venv: &Venv,
         state: &State,
     ) -> Result<Self> {
-        let last = state.mount_record();
+        let last = state.mount_record().or_else(|| state.record_in_environment());
         let requirements = locks(options, venv, last.as_ref())?;
         let mut selection = options.selection.selection();
         // With another lock, or one that is named again, nothing that was said before counts.

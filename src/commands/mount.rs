@@ -14,12 +14,9 @@ use crate::fuse;
 use crate::place::{self, Difficulty, LinkMode};
 use crate::shell::quote;
 use crate::sys::mounts;
-use crate::venv::state::{MountRecord, State};
+use crate::venv::state::{DYING, MountRecord, State};
 use crate::venv::{Layout, Venv};
 use crate::view;
-
-/// How long a server that was killed may take to end.
-const DYING: Duration = Duration::from_millis(200);
 
 pub(super) fn mount(command: &MountCommand) -> Result<()> {
     let started = Instant::now();
@@ -106,6 +103,10 @@ fn make(work: &mut Work, mode: LinkMode, command: &MountCommand, started: Instan
     }
     work.clear_dead_mount()?;
     view::leave(&work.layout.root, &work.state)?;
+    if command.reset && work.state.is_apart() {
+        let root = work.layout.root.display();
+        return Err(Error::new(format!("{root} cannot be written, so --reset cannot change it")).into());
+    }
     if command.reset {
         let locked = work.all_distributions(mode)?;
         reset::reset(&work.layout, &work.state, &locked, command.options.verbosity)?;
@@ -146,6 +147,14 @@ fn tell(record: &MountRecord, layout: &Layout, command: &MountCommand, started: 
         record.how(),
         record.cache.display(),
     ));
+    if let Some(outside) = &record.outside {
+        let bin = outside.join(&layout.scheme.scripts);
+        let venv = layout.root.display();
+        command
+            .options
+            .verbosity
+            .say(format!("commands are in {}, since {venv} cannot be written", bin.display()));
+    }
 }
 
 /// The mount point, if a server of ours lives there: it holds the lock. A mount that is not ours is an error.

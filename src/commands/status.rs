@@ -14,6 +14,7 @@ use crate::place::{self, LinkMode};
 use crate::shell::quote;
 use crate::sys::answer::ask;
 use crate::sys::mounts;
+use crate::sys::posix::user;
 use crate::venv::resolve;
 use crate::venv::state::{MountRecord, MountedDistribution, State};
 use crate::view::EntriesChoice;
@@ -70,6 +71,9 @@ enum Condition {
 pub(super) struct Status {
     venv: PathBuf,
     state: Condition,
+    /// Who mounted it, if that is another user.
+    #[serde(skip)]
+    mounted_by: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mount: Option<Details>,
 }
@@ -84,6 +88,9 @@ struct Details {
     read_only: bool,
     #[serde(skip)]
     how: String,
+    /// Where what goes outside site-packages is, if not in the environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside: Option<PathBuf>,
     cache: PathBuf,
     /// Whether links lead through a read-only mount of it.
     cache_mounted: bool,
@@ -113,6 +120,7 @@ impl Status {
             entries: (record.link_mode == LinkMode::Fuse).then(|| record.entries.clone()),
             read_only: record.read_only,
             how: record.how(),
+            outside: record.outside.clone(),
             cache: record.cache.clone(),
             cache_mounted: record.mounted_folder.is_some(),
             requirements: record.requirements.clone(),
@@ -127,6 +135,7 @@ impl Status {
         Self {
             venv: venv_of(&record.site_packages).to_path_buf(),
             state: Condition::Mounted,
+            mounted_by: None,
             mount: Some(details),
         }
     }
@@ -136,7 +145,11 @@ impl Status {
         let ours = mounts::all()?.into_iter().rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
         let is_here = ours.is_some();
         let record = state.mount_record();
+        let mounted_by = ours.as_ref().and_then(|mount| mount.user).filter(|other| *other != user());
+        // Another user's state may be where this one cannot see it.
+        let is_hidden = mounted_by.is_some() && !place::exists(&state);
         let condition = match ours {
+            Some(_) if is_hidden => Condition::Mounted,
             Some(_) if !state.is_locked() && !state.is_running() => Condition::Dead,
             Some(_) => Condition::Mounted,
             None if state.is_running() => Condition::Running,
@@ -152,7 +165,7 @@ impl Status {
                 Some(_) => Condition::Mounted,
             },
         };
-        let details = record.filter(|_| condition != Condition::Unmounted);
+        let details = record.filter(|_| condition != Condition::Unmounted && !is_hidden);
         let mut mount = details.as_ref().and_then(|record| Self::mounted(record).mount);
         if let (Some(record), Some(mount)) = (&details, &mut mount) {
             mount.vanished = vanished(record)?;
@@ -160,7 +173,7 @@ impl Status {
                 mount.requests = fuse::requests(&mount.site_packages);
             }
         }
-        Ok(Self { venv: root.to_path_buf(), state: condition, mount })
+        Ok(Self { venv: root.to_path_buf(), state: condition, mounted_by, mount })
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -170,14 +183,17 @@ impl Status {
     fn to_text(&self) -> String {
         let venv = self.venv.display();
         let Some(mount) = &self.mount else {
-            return match self.state {
-                Condition::Unmounted => format!("{venv}: not mounted"),
-                Condition::Dead | Condition::Mounted if !State::of(&self.venv).is_there() => format!(
+            return match (self.state, self.mounted_by) {
+                (Condition::Unmounted, _) => format!("{venv}: not mounted"),
+                (Condition::Mounted, Some(other)) => format!(
+                    "{venv}: mounted by another user, number {other}, who keeps its state where this user cannot see it"
+                ),
+                (Condition::Dead | Condition::Mounted, _) if !State::of(&self.venv).is_there() => format!(
                     "{venv}: mounted, but the environment was removed under its mount; the cache is as it was, and \
                      `sitefs unmount {}` takes the mount away",
                     quote(&self.venv)
                 ),
-                state => format!(
+                (state, _) => format!(
                     "{venv}: {state:?}, but {} is missing",
                     self.venv.join(".sitefs/mount.json").display()
                 ),
@@ -220,11 +236,14 @@ impl Status {
             format!("\n  requests       {}", told.join(", "))
         });
         let requests = requests.unwrap_or_default();
+        let outside = mount.outside.as_deref().map_or_else(String::new, |outside| {
+            format!("\n  outside        {}, since the environment cannot be written", outside.display())
+        });
         format!(
             "{venv}: {condition} ({})
   distributions  {}, from {}{options}
   cache          {}{}
-  {life}{vanished}{requests}",
+  {life}{outside}{vanished}{requests}",
             mount.how,
             mount.distributions,
             requirements.join(", "),

@@ -73,7 +73,7 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
         return Err(Error::new(format!("{} is in use by `sitefs run`", root.display()))
             .with_help("it unmounts when its command ends"));
     }
-    let changed = place::changed(root, &state).unwrap_or_else(|error| {
+    let changed = place::changed(&state.outside(root), &state).unwrap_or_else(|error| {
         verbosity.note(error);
         Vec::new()
     });
@@ -81,7 +81,7 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
         let is_alive = state.is_locked() || state.is_running();
         detach(point, root, lazily || !is_alive, &state)?;
     }
-    if !state.is_there() {
+    if !state.is_apart() && !state.is_there() {
         verbosity
             .note(format!("{} is gone, so what sitefs made in bin/ stays", root.join(".sitefs").display()));
     } else if let Some(lock) = wait_for_server(&state, root, lazily)? {

@@ -33,22 +33,24 @@ pub(super) fn why(options: &WhyOptions) -> Result<()> {
 }
 
 fn explain(path: &Path, venv: &Venv, state: &State, record: &MountRecord) -> Result<Vec<String>> {
-    let path = find(path, venv.root(), &record.site_packages)?;
+    let outside = state.outside(venv.root());
+    let path = find(path, [venv.root(), &outside], &record.site_packages)?;
     let metadata = fs_err::symlink_metadata(&path)?;
     let mut lines = vec![path.display().to_string()];
     lines.extend(match path.strip_prefix(&record.site_packages) {
         Ok(entry) if metadata.is_dir() => explain_directory(entry, record),
         Ok(entry) => explain_leaf(entry, &path, place::owner(state, inside(&path, venv.root())), record),
-        Err(_) => explain_outside(&path, venv.root(), state, record),
+        Err(_) => explain_outside(&path, [venv.root(), &outside], state, record),
     });
     Ok(lines)
 }
 
-/// A path as the person meant it: in the environment, in its site-packages, or from here. The last component is not
+/// A path as the person meant it: in the environment or what takes its place, in its site-packages, or from here. The last component is not
 /// followed, nor a link that stands for a directory of the cache.
-fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
+fn find(path: &Path, roots: [&Path; 2], site_packages: &Path) -> Result<PathBuf> {
     let here = std::path::absolute(path).context(|| path.display().to_string())?;
-    let candidates = [root.join(path), site_packages.join(path), here];
+    let [root, outside] = roots;
+    let candidates = [root.join(path), outside.join(path), site_packages.join(path), here];
     let resolved =
         candidates.iter().filter(|path| fs_err::symlink_metadata(path).is_ok()).filter_map(|path| {
             let parent = crate::sys::posix::canonicalize(path.parent()?).ok()?;
@@ -56,10 +58,12 @@ fn find(path: &Path, root: &Path, site_packages: &Path) -> Result<PathBuf> {
         });
     let climbs = |path: &&PathBuf| path.components().any(|part| part == Component::ParentDir);
     let as_given = candidates.iter().filter(|path| !climbs(path) && fs_err::symlink_metadata(path).is_ok());
-    resolved.chain(as_given.cloned()).find(|path| path.starts_with(root)).ok_or_else(|| {
-        Error::new(format!("{} has no entry {}", root.display(), path.display()))
-            .with_help("give a path in the environment, or relative to its site-packages")
-    })
+    resolved.chain(as_given.cloned()).find(|path| roots.iter().any(|root| path.starts_with(root))).ok_or_else(
+        || {
+            Error::new(format!("{} has no entry {}", root.display(), path.display()))
+                .with_help("give a path in the environment, or relative to its site-packages")
+        },
+    )
 }
 
 /// The distributions that have an entry, highest first, each with its file.
@@ -114,8 +118,9 @@ fn inside<'a>(path: &'a Path, root: &Path) -> &'a Path {
     path.strip_prefix(root).unwrap_or(path)
 }
 
-fn explain_outside(path: &Path, root: &Path, state: &State, record: &MountRecord) -> Vec<String> {
-    let mut lines = vec![match place::owner(state, inside(path, root)) {
+fn explain_outside(path: &Path, roots: [&Path; 2], state: &State, record: &MountRecord) -> Vec<String> {
+    let inside = roots.iter().find_map(|root| path.strip_prefix(root).ok()).unwrap_or(path);
+    let mut lines = vec![match place::owner(state, inside) {
         Some(distribution) => format!("  from    {distribution}"),
         None => "  from    the environment itself: sitefs did not put it there".to_owned(),
     }];

@@ -48,7 +48,7 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// Finds what the locks ask for. Nothing is changed.
+    /// Finds what the locks ask for. Nothing is changed in the environment.
     pub(super) fn plan(
         venv: &Venv,
         cache: Option<&Path>,
@@ -58,7 +58,7 @@ impl<'a> Work<'a> {
         options.link_mode()?;
         let interpreter = Interpreter::of(venv.root())?;
         let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
-        let state = State::of(venv.root());
+        let state = State::for_mount(venv.root(), options.read_only)?;
         let inputs = Inputs::choose(cache, options, venv, &state)?;
         let Resolved { archives, cache_lock, lease } = resolve(&inputs, &interpreter, &layout, options)?;
         let (bytecode, has_begun) = (interpreter.bytecode, Cell::new(false));
@@ -151,10 +151,13 @@ impl<'a> Work<'a> {
             }
         }
         if places {
-            let outside: Vec<Placement> = distributions
+            let mut outside: Vec<Placement> = distributions
                 .iter()
                 .flat_map(|distribution| distribution.placements.iter().cloned())
                 .collect();
+            if self.state.is_apart() {
+                outside.retain(|placement| !self.is_private(&placement.path));
+            }
             let kept = self.place(&outside, || Ok(()))?;
             for distribution in &mut distributions {
                 distribution.placements.retain(|placement| !kept.contains(&placement.path));
@@ -165,6 +168,10 @@ impl<'a> Work<'a> {
                 distribution.placements.retain(|placement| placed.contains(&placement.path));
             }
         }
+        if self.state.is_apart() {
+            // RECORD lists what is in the environment.
+            distributions.iter_mut().for_each(|distribution| distribution.placements.clear());
+        }
         let mut record = self.record(&distributions, LinkMode::Fuse)?;
         record.mounted_folder = cache_mount.as_ref().map(|mount| mount.cache().to_path_buf());
         let mut view = View::new(distributions, Some(upper), self.whiteouts()?, self.layout.clone())?;
@@ -173,7 +180,7 @@ impl<'a> Work<'a> {
             view.show_cache(mount);
         }
         view.share_bytecode(self.shelves());
-        if places {
+        if places && !self.state.is_apart() {
             view.sweep()?;
         }
         Ok(Server {
@@ -250,7 +257,22 @@ impl<'a> Work<'a> {
     /// Who may do what in a mount: all users see that of root.
     pub(super) fn access(&self) -> Access {
         let allow_other = self.options.allow_other || is_root();
-        Access { allow_other, read_only: self.options.read_only }
+        Access { allow_other, read_only: self.is_read_only() }
+    }
+
+    /// Whether nothing can be changed, as is wanted, or as it must be where this user may not write the environment.
+    fn is_read_only(&self) -> bool {
+        self.options.read_only || self.state.is_apart()
+    }
+
+    /// Whether the environment has something of its own at a path that is made apart from it.
+    fn is_private(&self, path: &Path) -> bool {
+        let own = self.layout.root.join(path);
+        let is_there = fs_err::symlink_metadata(&own).is_ok();
+        if is_there {
+            self.options.verbosity.detail(format!("{} is the environment's own, and stays", own.display()));
+        }
+        is_there
     }
 
     /// Makes the view real.
@@ -327,7 +349,8 @@ impl<'a> Work<'a> {
             folded: false,
             entries: self.inputs.entries.clone(),
             mounted_folder: None,
-            read_only: self.options.read_only && link_mode == LinkMode::Fuse,
+            read_only: self.is_read_only() && link_mode == LinkMode::Fuse,
+            outside: self.state.is_apart().then(|| self.state.outside(&self.layout.root)),
             is_for_run: self.is_for_run,
             pid: 0,
             since: 0,
@@ -392,7 +415,15 @@ impl<'a> Work<'a> {
 
     /// What was removed in this environment.
     pub(super) fn whiteouts(&self) -> Result<Whiteouts> {
+        if self.state.is_apart() {
+            return self.whiteouts_as_they_are();
+        }
         Ok(Whiteouts::open(self.state.open_whiteouts()?)?)
+    }
+
+    /// The same of an environment that is only read.
+    pub(super) fn whiteouts_as_they_are(&self) -> Result<Whiteouts> {
+        Ok(self.state.read_whiteouts()?.map(Whiteouts::open).transpose()?.unwrap_or_default())
     }
 
     /// What a person installed in the environment itself stays, and hides the locked distribution of that name. What an
@@ -426,8 +457,9 @@ impl<'a> Work<'a> {
             self.has_begun.set(true);
             begin()
         };
-        let Applied { kept, hiding } =
-            place::apply(&self.layout.root, &self.state, placements, &progress, begin)?;
+        let outside = self.state.outside(&self.layout.root);
+        fs_err::create_dir_all(&outside)?;
+        let Applied { kept, hiding } = place::apply(&outside, &self.state, placements, &progress, begin)?;
         for path in &hiding {
             let path = path.display();
             verbosity.note(format!("{path} is the environment's own, and hides the directory of that name"));

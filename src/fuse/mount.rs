@@ -190,6 +190,8 @@ fn mount_by_fusermount(point: &Path, source: Source, access: Access) -> Result<M
         let said = error.to_string();
         return Err(if said.contains("allow_other") {
             error.with_help("write `user_allow_other` into /etc/fuse.conf, or leave --allow-other out")
+        } else if said.contains("write access to mountpoint") {
+            error.with_help("`sitefs run` needs no right to write there, nor does root")
         } else if said.contains("determine username") {
             error.with_help("fusermount3 wants this user to have a line in /etc/passwd")
         } else {

@@ -42,6 +42,11 @@ pub mod read_only;
 #[path = "elsewhere/read_only.rs"]
 pub mod read_only;
 #[cfg(target_os = "linux")]
+pub mod runtime;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/runtime.rs"]
+pub mod runtime;
+#[cfg(target_os = "linux")]
 pub mod signals;
 #[cfg(unix)]
 mod sparse;

@@ -29,6 +29,9 @@ pub struct MountRecord {
     /// Whether the mount refuses every change.
     #[serde(default)]
     pub read_only: bool,
+    /// Where what goes outside site-packages is, if the environment itself cannot be written.
+    #[serde(default)]
+    pub outside: Option<PathBuf>,
     /// Whether it is for `sitefs run`, and ends with the last that uses it.
     #[serde(default)]
     pub is_for_run: bool,

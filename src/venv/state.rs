@@ -1,19 +1,25 @@
 //! What sitefs keeps in `VENV/.sitefs/`: a lock, the record of the mount, the server's log.
+//!
+//! Of a read-only mount of an environment that this user may not write, it is kept apart, in the user's runtime directory,
+//! as long as the mount is there.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use fs_err::OpenOptions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 pub use super::record::{MountRecord, MountedDistribution};
 use crate::error::{Context, Error, Result};
 use crate::place::LinkMode;
 use crate::shell::quote;
-use crate::sys::posix::{is_at, no_links};
+use crate::sys::posix::{is_at, may_write, no_links, user};
+use crate::sys::runtime;
 
 /// The directory in an environment that is sitefs's own.
 pub const DIRECTORY: &str = ".sitefs";
@@ -21,10 +27,15 @@ pub const DIRECTORY: &str = ".sitefs";
 /// How long to wait for another sitefs that works on the same environment.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The directory `VENV/.sitefs/`.
+/// How long a server that was killed may take to end.
+pub const DYING: Duration = Duration::from_millis(200);
+
+/// The directory `VENV/.sitefs/`, or the one that takes its place.
 #[derive(Clone, Debug)]
 pub struct State {
     directory: PathBuf,
+    /// `VENV/.sitefs/`, where the state is kept apart from it.
+    beside: Option<PathBuf>,
 }
 
 /// The right to change an environment; given back when dropped, by whichever process drops it last.
@@ -42,9 +53,81 @@ impl std::os::fd::AsFd for StateLock {
 }
 
 impl State {
-    /// The state of the environment at `root`; nothing is made yet.
+    /// The state of the environment at `root`; nothing is made yet. It is the one that is kept apart, if there is one, unless
+    /// somebody who may write the environment has mounted it since.
     pub fn of(root: &Path) -> Self {
-        Self { directory: root.join(DIRECTORY) }
+        let within = Self::within(root);
+        match runtime::find(&name_apart(root)) {
+            Some(directory) if !within.is_locked() => Self { directory, beside: Some(within.directory) },
+            _ => within,
+        }
+    }
+
+    /// The state for a mount that is to be made. What is left of one that was kept apart and is dead is removed where it is
+    /// not needed.
+    ///
+    /// # Errors
+    /// There is no place where it can be kept.
+    pub fn for_mount(root: &Path, read_only: bool) -> Result<Self> {
+        let state = Self::of(root);
+        if read_only && !state.is_apart() && !state.is_locked() && !state.is_writable(root) {
+            let help = "set XDG_RUNTIME_DIR to a directory that is this user's alone";
+            let error = || Error::new("there is no runtime directory for what a mount needs").with_help(help);
+            let directory = runtime::choose(&name_apart(root)).ok_or_else(error)?;
+            return Ok(Self { directory, beside: Some(state.directory) });
+        }
+        if read_only || !state.is_apart() {
+            return Ok(state);
+        }
+        let Some(lock) = state.lock_of_dead()? else { return Ok(state) };
+        let within = Self::within(root);
+        if !within.is_writable(root) {
+            let error = Error::new(format!("{} cannot be written", root.display()));
+            return Err(error.with_help(NEEDS));
+        }
+        if state.has_runs(&lock) { Ok(state) } else { state.remove_apart().map(|()| within) }
+    }
+
+    /// The lock, if no server lives. One that was killed a moment ago may still be about to let go of it.
+    fn lock_of_dead(&self) -> Result<Option<StateLock>> {
+        let started = Instant::now();
+        loop {
+            match self.try_lock()? {
+                None if started.elapsed() < DYING => std::thread::sleep(Duration::from_millis(10)),
+                found => return Ok(found),
+            }
+        }
+    }
+
+    fn within(root: &Path) -> Self {
+        Self { directory: root.join(DIRECTORY), beside: None }
+    }
+
+    /// Whether it is not in the environment, which then is only read.
+    pub fn is_apart(&self) -> bool {
+        self.beside.is_some()
+    }
+
+    fn is_writable(&self, root: &Path) -> bool {
+        may_write(if self.is_there() { &self.directory } else { root })
+    }
+
+    /// Where what wheels put outside site-packages is made: in the environment, or, apart from it, in its place.
+    pub fn outside(&self, root: &Path) -> PathBuf {
+        if self.is_apart() { self.directory.join(OUTSIDE) } else { root.to_path_buf() }
+    }
+
+    /// What was last mounted by who may write the environment.
+    pub fn record_in_environment(&self) -> Option<MountRecord> {
+        self.of_environment().mount_record()
+    }
+
+    fn of_environment(&self) -> Self {
+        Self { directory: self.in_environment().to_path_buf(), beside: None }
+    }
+
+    fn in_environment(&self) -> &Path {
+        self.beside.as_deref().unwrap_or(&self.directory)
     }
 
     /// Takes the lock, and waits a while for a sitefs that is at work. The server holds it as long as it lives:
@@ -94,23 +177,18 @@ impl State {
     /// # Errors
     /// The directory cannot be made or written.
     pub fn try_lock(&self) -> Result<Option<StateLock>> {
-        match fs_err::create_dir(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(
-                    Error::from(error).with_help("mounting needs an environment that this user may write")
-                );
-            }
-            _ => {}
-        }
-        self.check()?;
+        self.make()?;
         let path = self.directory.join(LOCK);
-        let file = no_links(OpenOptions::new().create(true).truncate(false).write(true)).open(&path);
-        let file = file
-            .map_err(|error| {
-                let help = "another user has mounted it before, or it is read-only: give it back with chown";
+        let file = match no_links(OpenOptions::new().create(true).truncate(false).write(true)).open(&path) {
+            // Who had it before has just removed it.
+            Err(error) if is_absent(&error) && self.is_apart() => return Ok(None),
+            opened => opened.map_err(|error| {
+                let help = "another user has mounted it before, or it is read-only: give it back with chown, or mount \
+                            with --read-only";
                 Error::from(error).with_help(help)
-            })?
-            .into_file();
+            })?,
+        };
+        let file = file.into_file();
         match file.try_lock() {
             // Somebody may have removed the file while we waited: then it locks nothing any more.
             Ok(()) if is_at(&file, &path) => Ok(Some(StateLock { file })),
@@ -118,6 +196,18 @@ impl State {
             Err(TryLockError::Error(error)) => {
                 Err(Error::new(format!("{} cannot be locked", path.display())).because(error))
             }
+        }
+    }
+
+    fn make(&self) -> Result<()> {
+        if self.is_apart() {
+            return Ok(runtime::make(&self.directory).and_then(|()| runtime::check(&self.directory))?);
+        }
+        match fs_err::create_dir(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::from(error).with_help(NEEDS))
+            }
+            _ => self.check(),
         }
     }
 
@@ -202,12 +292,12 @@ impl State {
         Ok(no_links(options.create(true).read(true).append(true)).open(path)?.into_file())
     }
 
-    /// The same as it is now, open for reading alone; nothing where nothing was ever mounted.
+    /// The same as it is now, open for reading alone; nothing where nothing was ever mounted. It is always the environment's.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn read_whiteouts(&self) -> Result<Option<File>> {
-        match no_links(OpenOptions::new().read(true)).open(self.directory.join(WHITEOUTS)) {
+        match no_links(OpenOptions::new().read(true)).open(self.in_environment().join(WHITEOUTS)) {
             Ok(file) => Ok(Some(file.into_file())),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error.into()),
@@ -229,9 +319,22 @@ impl State {
         self.directory.join("staging")
     }
 
-    /// A directory for the bytecode of what is mounted.
+    /// A directory for the bytecode of what is mounted. It is always the environment's.
     pub fn bytecode(&self) -> PathBuf {
-        self.directory.join(BYTECODE)
+        self.in_environment().join(BYTECODE)
+    }
+
+    /// Which layers that bytecode was made from; nothing where that cannot be told.
+    pub fn bytecode_layers(&self) -> Option<Vec<PathBuf>> {
+        self.of_environment().load(MADE_FROM).ok().flatten()
+    }
+
+    /// Writes that down.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn save_bytecode_layers(&self, layers: &[PathBuf]) -> Result<()> {
+        self.save(MADE_FROM, &layers)
     }
 
     /// Whether there is any state.
@@ -252,14 +355,34 @@ impl State {
         let entries = fs_err::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>()?;
         let is_unused = |entry: &fs_err::DirEntry| match entry.file_name() {
             name if name == WHITEOUTS => entry.metadata().is_ok_and(|metadata| metadata.len() == 0),
-            name => {
-                [LOCK, RUNS, BYTECODE, "bytecode.json", "server.log"].iter().any(|unused| name == *unused)
-            }
+            name if name == OUTSIDE => fs_err::read_dir(entry.path()).is_ok_and(|mut it| it.next().is_none()),
+            name => [LOCK, RUNS, BYTECODE, MADE_FROM, "server.log"].iter().any(|unused| name == *unused),
         };
-        if entries.iter().all(is_unused) {
-            fs_err::remove_dir_all(&self.directory)?;
+        match entries.iter().all(is_unused) {
+            true if self.is_apart() => self.remove_apart(),
+            true => Ok(fs_err::remove_dir_all(&self.directory)?),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Removes the state of a mount that was kept apart, with all that was made there. Only for who is alone with it. The lock
+    /// goes last: who waits for it may make the state anew at any moment.
+    ///
+    /// # Errors
+    /// The directory cannot be removed.
+    pub fn remove_apart(&self) -> Result<()> {
+        for entry in fs_err::read_dir(&self.directory)?.collect::<io::Result<Vec<_>>>()? {
+            match entry.file_type()?.is_dir() {
+                true => fs_err::remove_dir_all(entry.path())?,
+                false if entry.file_name() != LOCK => fs_err::remove_file(entry.path())?,
+                false => {}
+            }
+        }
+        self.remove(LOCK)?;
+        match fs_err::remove_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty || is_absent(&error) => Ok(()),
+            removed => Ok(removed?),
+        }
     }
 
     /// Reads a file of the state; nothing where it is missing.
@@ -312,6 +435,9 @@ impl State {
 
     /// The environment may belong to somebody else: what is kept in it must not lead anywhere else.
     fn check(&self) -> Result<()> {
+        if self.is_apart() {
+            return Ok(runtime::check(&self.directory)?);
+        }
         if fs_err::symlink_metadata(&self.directory)?.is_dir() {
             return Ok(());
         }
@@ -319,17 +445,32 @@ impl State {
     }
 }
 
+/// What a mount needs.
+const NEEDS: &str = "mounting needs an environment that this user may write, or --read-only";
+
 /// The lock file.
 const LOCK: &str = "lock";
 
 /// Bytecode of what is mounted.
 const BYTECODE: &str = "bytecode";
 
+/// Which layers that was made from.
+const MADE_FROM: &str = "bytecode.json";
+
+/// What is made outside site-packages, where the state is kept apart.
+const OUTSIDE: &str = "outside";
+
 /// What was removed in the environment.
 const WHITEOUTS: &str = "whiteouts";
 
 /// The lock that those `sitefs run` share that use an environment.
 const RUNS: &str = "runs";
+
+/// The name of the directory for an environment's state in a user's runtime directory.
+fn name_apart(root: &Path) -> String {
+    let digest = HEXLOWER.encode(&Sha256::digest(root.as_os_str().as_encoded_bytes()));
+    format!("sitefs-{}-{}", user(), &digest[..32])
+}
 
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)

@@ -17,16 +17,16 @@ use super::View;
 use crate::error::{Error, Result};
 use crate::python::bytecode::{CACHE, module_of, source_of};
 use crate::sys::identity::{Owner, acting_as};
+use crate::sys::posix::open_directory;
 use crate::sys::{beneath, hold};
 use crate::venv::state::State;
-
-/// Which layers the bytecode was made from.
-const MADE_FROM: &str = "bytecode.json";
 
 /// The directory `.sitefs/bytecode/`.
 #[derive(Debug)]
 pub(super) struct Bytecode {
     root: OwnedFd,
+    /// Whether nothing may be changed here.
+    read_only: bool,
     /// The directories that the view shows from here.
     shown: Mutex<HashSet<PathBuf>>,
 }
@@ -72,7 +72,7 @@ impl Bytecode {
         let cache = path.join(CACHE);
         if let Some(upper) = upper
             && is_directory(upper.as_fd(), Path::new(CACHE))
-            && !self.gather(&cache, upper, owner)?
+            && (self.read_only || !self.gather(&cache, upper, owner)?)
         {
             return Ok(false);
         }
@@ -105,28 +105,34 @@ impl Bytecode {
 
 impl View {
     /// Keeps the bytecode of the archives' modules in the environment's state. What was made from other archives than
-    /// those of this view goes: their files may differ in nothing that Python looks at.
+    /// those of this view goes: their files may differ in nothing that Python looks at. Of an environment that is only read, it
+    /// is used if it was made from these.
     ///
     /// # Errors
     /// The directory cannot be made or written.
     pub fn keep_bytecode(&mut self, state: &State) -> Result<()> {
         let owner = self.owner;
         let Some(upper) = &mut self.upper else { return Ok(()) };
+        let layers: Vec<PathBuf> = self.layers.iter().map(|layer| layer.path(Path::new(""))).collect();
+        let before = state.bytecode_layers();
+        if state.is_apart() {
+            let root = open_directory(&state.bytecode()).ok().filter(|_| before.as_ref() == Some(&layers));
+            upper.bytecode = root.map(|root| Bytecode { root, read_only: true, shown: Mutex::default() });
+            return Ok(());
+        }
         let failed = |errno: Errno| {
             Error::new(format!("{} cannot be used: {errno}", state.bytecode().display()))
                 .with_help("it holds nothing but bytecode: remove it")
         };
         let root = open(state, owner).map_err(failed)?;
-        let layers: Vec<PathBuf> = self.layers.iter().map(|layer| layer.path(Path::new(""))).collect();
-        let before: Option<Vec<PathBuf>> = state.load(MADE_FROM).unwrap_or_default();
         if before.as_ref() != Some(&layers) {
             match changed(&before.unwrap_or_default(), &layers) {
                 Some(changed) => remove_made_from(root.as_fd(), Path::new(""), &changed).map_err(failed)?,
                 None => remove_all(root.as_fd(), Path::new("")).map_err(failed)?,
             }
-            state.save(MADE_FROM, &layers)?;
+            state.save_bytecode_layers(&layers)?;
         }
-        upper.bytecode = Some(Bytecode { root, shown: Mutex::default() });
+        upper.bytecode = Some(Bytecode { root, read_only: false, shown: Mutex::default() });
         Ok(())
     }
 

@@ -28,12 +28,15 @@ pub(super) const MODE: Mode = Mode::from_raw_mode(0o755);
 /// # Errors
 /// A place that cannot be written. All else is undone all the same.
 pub fn undo(root: &Path, state: &State) -> Result<()> {
+    if state.is_apart() {
+        return state.remove_apart();
+    }
     let is_left = leave(root, state);
     place::undo(root, state)?;
     is_left
 }
 
-/// The same for the upper alone. There is nothing to do where it was left as it should be.
+/// The same for the upper alone. There is nothing to do where it was left as it should be, or is only read.
 ///
 /// # Errors
 /// A place that cannot be written.
@@ -42,7 +45,7 @@ pub fn leave(root: &Path, state: &State) -> Result<()> {
         return Ok(());
     };
     let Ok(site_packages) = record.site_packages.strip_prefix(root) else { return Ok(()) };
-    if !place::exists(state) || mounts::at(&record.site_packages)?.is_some() {
+    if state.is_apart() || !place::exists(state) || mounts::at(&record.site_packages)?.is_some() {
         return Ok(());
     }
     let failed =

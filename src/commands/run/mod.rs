@@ -25,7 +25,7 @@ use crate::sys::mounts::{self, Source};
 use crate::sys::signals::Signals;
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, StateLock};
-use crate::view::{self, Distribution, Whiteouts, installed};
+use crate::view::{self, Distribution, installed};
 
 /// Signals are held from the start: one that comes while it mounts goes to the command, and none ends this process
 /// before it has cleaned up.
@@ -67,7 +67,7 @@ fn start(
 }
 
 fn start_in(work: &mut Work, command: &RunCommand, signals: &Signals) -> Result<(Pid, Option<Unmounting>)> {
-    let program = Program::new(&work.layout, &command.command, signals);
+    let program = Program::new(&work.layout, &work.state, &command.command, signals);
     if let Some(record) = made_by_mount(work)? {
         let checked = refuse_if_made_differently(work, &record, command);
         // A server that ended while it was looked at leaves a dead mount, which is to be mended like any other.
@@ -144,7 +144,7 @@ fn is_what_is_wanted(work: &Work, made: &MountRecord) -> Result<bool> {
         seen.contains(&one.name) && !made.iter().any(|other| other.name == one.name)
     };
     // What was mounted by another user is used, too, and not written.
-    let whiteouts = work.state.read_whiteouts()?.map(Whiteouts::open).transpose()?.unwrap_or_default();
+    let whiteouts = work.whiteouts_as_they_are()?;
     let is_removed = |one: &MountedDistribution| {
         is_uninstalled(&whiteouts, &format!("{}=={}", one.name, one.version), &one.dist_info)
     };

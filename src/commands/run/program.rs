@@ -14,6 +14,7 @@ use crate::error::{Context, Result};
 use crate::sys::fork::{Fork, fork};
 use crate::sys::signals::Signals;
 use crate::venv::Layout;
+use crate::venv::state::State;
 
 /// Where programs are looked for if PATH is not set.
 const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -31,9 +32,15 @@ pub(super) struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    pub(super) fn new(layout: &Layout, words: &'a [OsString], signals: &'a Signals) -> Self {
+    pub(super) fn new(layout: &Layout, state: &State, words: &'a [OsString], signals: &'a Signals) -> Self {
         let path = env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
         let mut paths = layout.root.join(&layout.scheme.scripts).into_os_string();
+        if state.is_apart() {
+            let mut apart = state.outside(&layout.root).join(&layout.scheme.scripts).into_os_string();
+            apart.push(":");
+            apart.push(paths);
+            paths = apart;
+        }
         paths.push(":");
         paths.push(path);
         let environment = [("VIRTUAL_ENV", layout.root.clone().into_os_string()), ("PATH", paths)];
