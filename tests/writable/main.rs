@@ -8,6 +8,7 @@ mod bytecode;
 mod cache;
 mod changes;
 mod disks;
+mod killed;
 mod random;
 mod rivals;
 mod runs;
