@@ -194,7 +194,7 @@ pub struct MountOptions {
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
-    /// Get what is missing in CACHE, with uv and its own settings. Without this, nothing ever uses the network
+    /// Get what is missing in CACHE, with uv, or pip for wheels and stores, and their own settings. Without this, nothing ever uses the network
     #[arg(long)]
     pub fetch: bool,
     /// Do not hold uv's lock on CACHE: `uv cache prune` and `uv cache clean` then do not wait until VENV is unmounted

@@ -1,4 +1,4 @@
-//! `--fetch`: what is missing is got by uv, with its own settings; and nothing is got without it.
+//! `--fetch`: what is missing is got by uv or pip, with their own settings; and nothing is got without it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -45,6 +45,46 @@ impl Fetching {
         self.test.root().join("tools/uv")
     }
 
+    /// With a pip on PATH, and no uv.
+    fn with_pip(self) -> Self {
+        fs_err::remove_file(self.tool()).unwrap();
+        symlink(uv().with_file_name("pip"), self.tool().with_file_name("pip")).unwrap();
+        self
+    }
+
+    /// With a folder as CACHE that has only [`greet`].
+    fn with_wheelhouse(mut self) -> Self {
+        self.test.cache = self.test.root().join("wheelhouse");
+        greet().build(&self.test.cache);
+        self
+    }
+
+    /// With a store as CACHE that has only [`greet`].
+    fn with_store(mut self) -> Self {
+        let wheel = greet().build(&self.test.root().join("wheels"));
+        self.test.cache = self.test.root().join("store");
+        let arguments = ["cache", "add", "--store"].map(OsStr::new);
+        let paths = [self.test.cache.as_os_str(), wheel.as_os_str()];
+        self.test.sitefs(arguments.into_iter().chain(paths)).succeeds();
+        self
+    }
+
+    /// The names in CACHE.
+    fn listed(&self) -> Vec<String> {
+        let entries = fs_err::read_dir(&self.test.cache).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The lock, with another hash for [`other`].
+    fn with_another_hash(&self) {
+        let lock = fs_err::read_to_string(&self.test.requirements).unwrap();
+        let (start, digest) = lock.trim().rsplit_once(':').unwrap();
+        self.test.lock(&format!("{start}:{}", digest.chars().rev().collect::<String>()));
+    }
+
     /// Another program instead of uv.
     fn with_false_uv(&self, script: &str) {
         fs_err::remove_file(self.tool()).unwrap();
@@ -58,6 +98,7 @@ impl Fetching {
         command
             .env("PATH", format!("{}:/usr/bin:/bin", self.test.root().join("tools").display()))
             .env("UV_DEFAULT_INDEX", self.index.url(""))
+            .env("PIP_INDEX_URL", self.index.url(""))
             .env("UV_PYTHON_DOWNLOADS", "never");
         command
     }
@@ -170,9 +211,7 @@ fn the_indexes_and_credentials_of_uv_and_of_the_lock_count() {
 fn a_distribution_with_another_hash_is_refused_in_uvs_words() {
     let fetching = Fetching::new(None);
     let before = fetching.test.environment();
-    let lock = fs_err::read_to_string(&fetching.test.requirements).unwrap();
-    let (start, digest) = lock.trim().rsplit_once(':').unwrap();
-    fetching.test.lock(&format!("{start}:{}", digest.chars().rev().collect::<String>()));
+    fetching.with_another_hash();
     let outcome = Outcome::of(&mut fetching.mount(&["--fetch"])).fails();
     outcome.says("Hash mismatch for `other==2.0").says("uv did not get 2 of 2 distributions");
     fetching.test.nothing_left(&before);
@@ -216,6 +255,101 @@ fn uv_is_found_on_path_then_in_the_environment_and_else_its_absence_is_said() {
     outcome.says("uv is not there, neither on PATH nor in").says("install uv");
     symlink(uv(), fetching.test.venv.join("bin/uv")).unwrap();
     Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds();
+    fetching.is_complete();
+}
+
+const BOTH: [&str; 2] = ["greet-1.0-py3-none-any.whl", "other-2.0-py3-none-any.whl"];
+
+#[test]
+fn pip_fills_a_folder_of_wheels_with_what_is_missing_and_no_more() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(None).with_pip().with_wheelhouse();
+    Outcome::of(&mut fetching.mount(&[])).fails().says("other==2.0");
+    assert!(fetching.index.requests().is_empty());
+    Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds().says("pip gets 1 of 2 distributions");
+    fetching.is_complete();
+    assert_eq!(fetching.listed(), BOTH);
+    let bytes = |folder: &Path| fs_err::read(folder.join(BOTH[1])).unwrap();
+    assert_eq!(bytes(&fetching.test.cache), bytes(&fetching.test.root().join("served")));
+    let requests = fetching.index.requests();
+    assert!(!requests.iter().any(|path| path.contains("greet")), "{requests:?}");
+    fetching.test.unmount().succeeds();
+    Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds().says_nothing_of("pip gets");
+    assert_eq!(fetching.index.requests(), requests);
+}
+
+#[test]
+fn pip_fills_a_store() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(None).with_pip().with_store();
+    let arguments = run_arguments(&fetching.test, &["--fetch"], &["python", "-c", GREET]);
+    Outcome::of(&mut fetching.sitefs(arguments)).succeeds().prints("hello").says("pip gets 1 of 2");
+    let arguments = ["cache", "verify", "--store"].map(OsStr::new);
+    let verified = fetching.test.sitefs(arguments.into_iter().chain([fetching.test.cache.as_os_str()]));
+    verified.succeeds().says("2 wheels");
+}
+
+/// Hashes are the lock's, the words pip's; and a wheel that is there is not replaced.
+#[test]
+fn what_pip_may_not_or_cannot_get_is_said_and_nothing_is_left() {
+    for fetching in [Fetching::new(None).with_wheelhouse(), Fetching::new(None).with_store()] {
+        let fetching = fetching.with_pip();
+        let (before, listed) = (fetching.test.environment(), fetching.listed());
+        fetching.with_another_hash();
+        let outcome = Outcome::of(&mut fetching.mount(&["--fetch"])).fails();
+        outcome.says("DO NOT MATCH THE HASHES").says("pip did not get 1 of 2 distributions");
+        fetching.test.lock("greet==1.0\nabsent==1.0");
+        Outcome::of(&mut fetching.mount(&["--fetch"]))
+            .fails()
+            .says("No matching distribution found for absent");
+        fetching.test.nothing_left(&before);
+        assert_eq!(fetching.listed(), listed);
+    }
+    let fetching = Fetching::new(None).with_pip().with_wheelhouse();
+    let swapped = other().file("more.py", "").build(&fetching.test.cache);
+    let bytes = fs_err::read(&swapped).unwrap();
+    Outcome::of(&mut fetching.mount(&["--fetch"])).fails().says("is there, and is not what was got");
+    assert_eq!(fs_err::read(&swapped).unwrap(), bytes);
+    assert_eq!(fetching.listed(), BOTH);
+}
+
+#[test]
+fn pip_is_the_one_of_the_environment_where_path_has_none_else_the_one_that_uv_runs() {
+    if !fuse() {
+        return;
+    }
+    let fetching = Fetching::new(None).with_pip().with_wheelhouse();
+    // The system may have a pip of its own. Who is not root mounts with fusermount3, and what uv installs starts with the others.
+    let tools = fetching.tool().parent().unwrap().to_path_buf();
+    for name in ["fusermount3", "realpath", "dirname"] {
+        symlink(Path::new("/usr/bin").join(name), tools.join(name)).unwrap();
+    }
+    let mount = |options: &[&str]| {
+        let mut command = fetching.mount(options);
+        command.env("PATH", &tools);
+        command
+    };
+    let on_path = fetching.tool().with_file_name("pip");
+    fs_err::rename(&on_path, fetching.test.venv.join("bin/pip")).unwrap();
+    Outcome::of(&mut mount(&["--fetch", "-q"])).succeeds();
+    fetching.is_complete();
+    fetching.test.unmount().succeeds();
+    fs_err::remove_file(fetching.test.venv.join("bin/pip")).unwrap();
+    fs_err::remove_file(fetching.test.cache.join(BOTH[1])).unwrap();
+    let outcome = Outcome::of(&mut mount(&["--fetch"])).fails();
+    outcome.says("neither pip nor uv is there, on PATH or in");
+    // uv gets pip as it gets everything: from its index.
+    let code = "import ensurepip, glob, os; print(*glob.glob(os.path.dirname(ensurepip.__file__) + '/_bundled/pip-*.whl'))";
+    let bundled = fetching.test.run(&fetching.test.python, &["-c", code]).succeeds().stdout;
+    let bundled = Path::new(bundled.trim());
+    let served = fetching.test.root().join("served").join(bundled.file_name().unwrap());
+    fs_err::copy(bundled, served).unwrap();
+    symlink(uv(), fetching.tool()).unwrap();
+    Outcome::of(&mut mount(&["--fetch"])).succeeds();
     fetching.is_complete();
 }
 

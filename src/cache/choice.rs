@@ -30,7 +30,9 @@ impl<'a> Choice<'a> {
 
     /// How well a wheel of this name fits; if it cannot be meant, remembers that it is there.
     pub(super) fn fit(&mut self, wheel: &WheelName) -> Option<Fit> {
-        if let Source::Directory { path, editable: Some(true) } = &self.pin.source {
+        if let Source::Directory { path, .. } = &self.pin.source
+            && self.pin.is_editable()
+        {
             let path = path.display();
             self.reasons.other(format!("it is {path} itself, as editable, and wheels are copies"));
             return None;

@@ -1,4 +1,5 @@
-//! Caches: pins to archives. The only code that opens CACHE, and only for reading, the store's own writers apart.
+//! Caches: pins to archives. The only code that opens CACHE, and only for reading: apart from the store's own writers, and from
+//! what `--fetch` brings into a folder of wheels.
 
 pub mod archive;
 mod choice;
@@ -74,19 +75,21 @@ pub struct Found {
 pub struct Unfound {
     /// The pins that are missing; none if something else keeps the cache from being used.
     pub missing: Vec<Pin>,
+    /// How many are wanted in all.
+    pub total: usize,
     error: Error,
 }
 
 impl Unfound {
     /// Nothing is there, for this reason.
     pub fn all(pins: &[Pin], error: Error) -> Self {
-        Self { missing: pins.to_vec(), error }
+        Self { missing: pins.to_vec(), total: pins.len(), error }
     }
 }
 
 impl From<Error> for Unfound {
     fn from(error: Error) -> Self {
-        Self { missing: Vec::new(), error }
+        Self { missing: Vec::new(), total: 0, error }
     }
 }
 
@@ -126,6 +129,33 @@ impl Cache {
     /// Whether uv made it, whose commands may remove what is in it.
     pub fn is_of_uv(&self) -> bool {
         matches!(self.kind, Kind::Uv(_))
+    }
+
+    /// Brings wheels into it, each whole or not at all.
+    ///
+    /// # Errors
+    /// Those that could not be brought in, and why; a cache of uv's, which only uv fills.
+    pub fn receive(&self, wheels: &[PathBuf], progress: &Progress) -> Result<()> {
+        let results: Vec<Result<()>> = match &self.kind {
+            Kind::Store(store) => {
+                store::add(store, wheels, progress).into_iter().map(|added| added.map(drop)).collect()
+            }
+            Kind::Wheelhouse(wheelhouse) => wheels.iter().map(|wheel| wheelhouse.receive(wheel)).collect(),
+            Kind::Uv(_) => {
+                return Err(Error::new(format!(
+                    "{} is a cache of uv's: only uv fills it",
+                    self.root.display()
+                )));
+            }
+        };
+        let count = results.len();
+        let mut errors: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
+        if errors.len() < 2 {
+            return errors.pop().map_or(Ok(()), Err);
+        }
+        let named: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
+        let message = format!("{} of {count} wheels could not be brought into", errors.len());
+        Err(Error::new(format!("{message} {}:{}", self.root.display(), named.concat())))
     }
 
     /// The cache as its own lock: a wheelhouse with one version of each distribution; nothing if it is no wheelhouse.
@@ -206,6 +236,7 @@ impl Cache {
     fn missing(&self, missing: &Missing, wanted: Wanted) -> Unfound {
         Unfound {
             missing: missing.iter().map(|(pin, _)| (*pin).clone()).collect(),
+            total: wanted.pins.len(),
             error: missing::error(missing, &self.root, self.kind.owner(), wanted),
         }
     }

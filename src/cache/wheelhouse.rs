@@ -1,6 +1,7 @@
-//! A wheelhouse: a folder of wheels, as `pip download`, `pip wheel` and `uv build` make it. It is only read. Its wheels
-//! are unpacked into the store when a lock first needs them; a wheel that none needs is never opened.
+//! A wheelhouse: a folder of wheels, as `pip download`, `pip wheel` and `uv build` make it. It is only
+//! read, except by `--fetch`. Its wheels are unpacked into the store when a lock first needs them; a wheel that none needs is never opened.
 
+mod receive;
 mod remembered;
 
 use std::collections::BTreeMap;

@@ -1,9 +1,13 @@
 //! `--fetch`: getting what is missing, through the tool that owns the cache. Nothing else here has anything use the network.
 
+mod pip;
+
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use tempfile::TempDir;
 
 use super::inputs::Inputs;
 use super::tool::run_tool;
@@ -34,24 +38,30 @@ impl Fetch<'_> {
     /// # Errors
     /// uv is not there, or fails; what it says itself has then been seen.
     pub(super) fn with_uv(&self) -> Result<()> {
-        let uv = self.tool("uv")?;
+        let uv = self.tool("uv").ok_or_else(|| {
+            let venv = self.layout.root.display();
+            Error::new(format!("uv is not there, neither on PATH nor in {venv}, to get what is missing"))
+                .with_help("install uv, or fill the cache beforehand")
+        })?;
         let cache = self.inputs.cache.display();
         let (count, total) = (self.missing.len(), self.total);
         self.verbosity.note(format!("{} gets {count} of {total} distributions into {cache}", uv.display()));
-        let folder = tempfile::Builder::new()
-            .prefix("sitefs-fetch-")
-            .tempdir()
-            .context(|| "no folder can be made to install into".to_owned())?;
+        let folder = folder()?;
         let excerpt = self.lock.excerpt(self.missing, &self.inputs.selection)?;
         for command in self.uv_commands(&uv, folder.path(), &excerpt)? {
-            let code = run_tool(command)?;
-            if code != 0 {
-                let failed = format!("uv did not get {count} of {total} distributions into {cache}");
-                return Err(Error::new(format!("{failed}: it ended with {code}"))
-                    .with_help("what it says above tells why"));
-            }
+            self.run("uv", command)?;
         }
         Ok(())
+    }
+
+    fn run(&self, name: &str, command: Command) -> Result<()> {
+        let code = run_tool(command)?;
+        if code == 0 {
+            return Ok(());
+        }
+        let (count, total, cache) = (self.missing.len(), self.total, self.inputs.cache.display());
+        let failed = format!("{name} did not get {count} of {total} distributions into {cache}");
+        Err(Error::new(format!("{failed}: it ended with {code}")).with_help("what it says above tells why"))
     }
 
     fn uv_commands(&self, uv: &Path, folder: &Path, excerpt: &Excerpt) -> Result<Vec<Command>> {
@@ -107,19 +117,17 @@ impl Fetch<'_> {
     }
 
     /// A tool on PATH, else in the environment.
-    fn tool(&self, name: &str) -> Result<PathBuf> {
+    fn tool(&self, name: &str) -> Option<PathBuf> {
         let program = OsString::from(format!("{name}{}", env::consts::EXE_SUFFIX));
         let scripts = self.layout.root.join(&self.layout.scheme.scripts);
         let path = env::var_os("PATH").unwrap_or_default();
         let mut folders = env::split_paths(&path).filter(|folder| folder.is_absolute()).chain([scripts]);
-        folders.find_map(|folder| Some(folder.join(&program)).filter(|tool| tool.is_file())).ok_or_else(
-            || {
-                let venv = self.layout.root.display();
-                Error::new(format!(
-                    "{name} is not there, neither on PATH nor in {venv}, to get what is missing"
-                ))
-                .with_help(format!("install {name}, or fill the cache beforehand"))
-            },
-        )
+        folders.find_map(|folder| Some(folder.join(&program)).filter(|tool| tool.is_file()))
     }
+}
+
+/// A folder that is thrown away.
+fn folder() -> Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("sitefs-fetch-").tempdir();
+    folder.context(|| "no folder can be made to get into what is missing".to_owned())
 }

@@ -42,8 +42,8 @@ pub(super) fn resolve(
     // Before anything is looked up, so that nothing vanishes in between.
     let mut cache_lock = search.lock()?;
     let (found, is_of_uv) = match search.find() {
-        Err(Unfound { missing, .. }) if options.fetch && !missing.is_empty() => {
-            search.fetch(&missing)?;
+        Err(unfound) if options.fetch && !unfound.missing.is_empty() => {
+            search.fetch(unfound)?;
             if let Some(Err(_)) = cache_lock {
                 cache_lock = search.lock()?;
             }
@@ -99,9 +99,7 @@ impl Search<'_> {
             store: options.store.as_deref(),
             progress: &Progress::unless(options.verbosity.quiet),
         });
-        // What fills the others is not done here, and told with the error.
-        let found =
-            found.map_err(|unfound| if cache.is_of_uv() { unfound } else { Error::from(unfound).into() })?;
+        let found = found?;
         if let Some(why) = &found.unleased {
             let what = "`sitefs cache prune` will not know of this environment";
             options.verbosity.detail(format!("{what}: {why}"));
@@ -109,11 +107,20 @@ impl Search<'_> {
         Ok((found, cache.is_of_uv()))
     }
 
-    fn fetch(&self, missing: &[Pin]) -> Result<()> {
+    /// Has the tool that owns the cache get what is missing: uv also makes a cache of its own.
+    fn fetch(&self, unfound: Unfound) -> Result<()> {
         let &Self { inputs, layout, python, options, .. } = self;
-        let total = self.locks.select(&self.interpreter.markers)?.len();
-        Fetch { missing, total, lock: self.locks, inputs, python, layout, verbosity: options.verbosity }
-            .with_uv()
+        let cache = Cache::open(&inputs.cache).ok().filter(|cache| !cache.is_of_uv());
+        if cache.is_some() && unfound.missing.iter().any(Pin::is_editable) {
+            return Err(unfound.into());
+        }
+        let (missing, total) = (unfound.missing.as_slice(), unfound.total);
+        let verbosity = options.verbosity;
+        let fetch = Fetch { missing, total, lock: self.locks, inputs, python, layout, verbosity };
+        match cache {
+            Some(cache) => fetch.with_pip(&cache),
+            None => fetch.with_uv(),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
+use url::Url;
+
 use super::kind::Kind;
 use super::{Lock, Pin, Selection, Source, pylock, requirements, text, uv_lock};
 use crate::error::Result;
@@ -72,12 +74,10 @@ impl Lock {
     }
 
     fn requirements(&self, pins: &[Pin], lines: &[String]) -> Requirements {
-        let mut text = String::new();
-        for line in self.index_options.iter().chain(lines) {
-            text.push_str(line);
-            text.push('\n');
+        Requirements {
+            text: written(&self.index_options, lines),
+            has_hashes: pins.iter().all(|pin| !pin.hashes.is_empty()),
         }
-        Requirements { text, has_hashes: pins.iter().all(|pin| !pin.hashes.is_empty()) }
     }
 
     /// A distribution may be pinned by several lines, which have different hashes or markers.
@@ -91,6 +91,23 @@ impl Lock {
 
 fn line_numbers(pins: &[&Pin]) -> HashSet<usize> {
     pins.iter().map(|pin| pin.origin.line).collect()
+}
+
+/// Pins as requirements files: those with hashes, and those without, as pip wants hashes for all or none.
+pub fn by_hashes(pins: &[Pin], index_options: &[String]) -> Vec<Requirements> {
+    let (with, without): (Vec<&Pin>, Vec<&Pin>) = pins.iter().partition(|pin| !pin.hashes.is_empty());
+    let parts = [(true, with), (false, without)].into_iter().filter(|(_, pins)| !pins.is_empty());
+    parts
+        .map(|(has_hashes, pins)| {
+            let lines: Vec<String> = pins.into_iter().map(requirement).collect();
+            Requirements { text: written(index_options, &lines), has_hashes }
+        })
+        .collect()
+}
+
+/// The text of a requirements.txt.
+fn written(index_options: &[String], lines: &[String]) -> String {
+    index_options.iter().chain(lines).map(|line| format!("{line}\n")).collect()
 }
 
 /// A pin as a line of a requirements.txt.
@@ -107,7 +124,10 @@ fn requirement(pin: &Pin) -> String {
             format!("{} @ git+{repository}{}{fragment}", pin.name, revision.unwrap_or_default())
         }
         (Source::Directory { path, editable: Some(true) }, _) => return format!("-e {}", path.display()),
-        (Source::Directory { path, .. }, _) => format!("{} @ file://{}", pin.name, path.display()),
+        (Source::Directory { path, .. }, _) => match Url::from_file_path(path) {
+            Ok(url) => format!("{} @ {url}", pin.name),
+            Err(()) => format!("{} @ file://{}", pin.name, path.display()),
+        },
     };
     for hash in &pin.hashes {
         line.push_str(&format!(" --hash=sha256:{hash}"));
@@ -123,11 +143,9 @@ fn fragment(subdirectory: Option<&str>) -> String {
 mod tests {
     use std::path::PathBuf;
 
-    use pep508_rs::MarkerTree;
-    use url::Url;
-
     use super::*;
     use crate::lock::Origin;
+    use pep508_rs::MarkerTree;
 
     fn pin(source: Source, version: Option<&str>, hashes: &[&str]) -> Pin {
         Pin {
@@ -150,15 +168,24 @@ mod tests {
             subdirectory: Some("sub".to_owned()),
         };
         let archive = Source::Archive { url: url("https://files.example/x.zip"), subdirectory: None };
-        let directory = |editable| Source::Directory { path: "/a".into(), editable };
+        let directory = |editable| Source::Directory { path: "/a b".into(), editable };
         for (pin, expected) in [
             (pin(Source::Index, Some("1.0"), &["aa", "bb"]), "x==1.0 --hash=sha256:aa --hash=sha256:bb"),
             (pin(git, None, &[]), "x @ git+https://git.example/x.git@abc#subdirectory=sub"),
             (pin(archive, None, &["aa"]), "x @ https://files.example/x.zip --hash=sha256:aa"),
-            (pin(directory(Some(true)), None, &[]), "-e /a"),
-            (pin(directory(None), None, &[]), "x @ file:///a"),
+            (pin(directory(Some(true)), None, &[]), "-e /a b"),
+            (pin(directory(None), None, &[]), "x @ file:///a%20b"),
         ] {
             assert_eq!(requirement(&pin), expected);
         }
+    }
+
+    #[test]
+    fn what_has_hashes_is_apart_from_what_has_none() {
+        let index = |hashes: &[&str]| pin(Source::Index, Some("1.0"), hashes);
+        let files = by_hashes(&[index(&[]), index(&["aa"])], &["--no-index".to_owned()]);
+        let files: Vec<_> = files.iter().map(|file| (file.text.as_str(), file.has_hashes)).collect();
+        let expected = [("--no-index\nx==1.0 --hash=sha256:aa\n", true), ("--no-index\nx==1.0\n", false)];
+        assert_eq!(files, expected);
     }
 }

@@ -23,7 +23,7 @@ use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{MarkerEnvironment, MarkerTree};
 use url::Url;
 
-pub use self::excerpt::{Excerpt, Project, Requirements};
+pub use self::excerpt::{Excerpt, Project, Requirements, by_hashes};
 use self::kind::Kind;
 pub use self::selection::Selection;
 use crate::error::{Context, Result};
@@ -53,6 +53,13 @@ pub struct Pin {
     pub marker: MarkerTree,
     /// Where it is written.
     pub origin: Origin,
+}
+
+impl Pin {
+    /// Whether it is a source tree, installed as editable, which is in no wheel.
+    pub fn is_editable(&self) -> bool {
+        matches!(self.source, Source::Directory { editable: Some(true), .. })
+    }
 }
 
 /// Where a distribution comes from.
