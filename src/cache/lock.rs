@@ -18,7 +18,6 @@ const NAME: &str = ".lock";
 /// The lock on a cache, shared with all others who use it; given back when dropped, by whichever process drops it last.
 #[derive(Debug)]
 pub struct CacheLock {
-    #[cfg_attr(windows, expect(dead_code, reason = "it is held, and never read"))]
     file: File,
 }
 

@@ -51,6 +51,15 @@ mod layer {
     pub struct LayerId(pub u32);
 }
 
+/// What a mount leaves in the upper: there are no mounts.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn leave(_root: &Path, _state: &State) -> Result<()> {
+    Ok(())
+}
+
 /// The archive's file that a mounted view shows as a regular file at this path: not to be known here.
 pub fn archived(_path: &Path) -> Option<PathBuf> {
     None

@@ -15,7 +15,7 @@ use super::compile::compile_before;
 use super::inputs::choose_venv;
 use super::mount::open_or_create;
 use super::work::Work;
-use crate::cli::{RunCommand, tell};
+use crate::cli::{CompileWhen, RunCommand, tell};
 use crate::error::{Context, Error, Result};
 use crate::fuse;
 use crate::place::{self, LinkMode};
