@@ -12,7 +12,8 @@ use fuser::{Config, Notifier, Session, SessionACL};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, chdir, getpid, getppid, set_parent_process_death_signal, setsid, umask, waitpid,
+    Pid, Resource, Rlimit, Signal, WaitOptions, chdir, getpid, getppid, getrlimit,
+    set_parent_process_death_signal, setrlimit, setsid, umask, waitpid,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -177,6 +178,7 @@ pub fn start(server: Server) -> Result<Running> {
     // What is made has the permission bits that were asked for: the kernel has taken the caller's umask away.
     umask(Mode::empty());
     identity::respect_quotas();
+    leave_limits();
     let session = match started {
         Ok(session) => session,
         Err(error) => {
@@ -245,6 +247,17 @@ impl Running {
         let undone = if is_run { clean_up_after_run(None, &root, &state) } else { view::undo(&root, &state) };
         if let Err(error) = undone {
             ::log::error!("{error}");
+        }
+    }
+}
+
+/// Leaves the limits of whoever mounted, as far as a process can by itself: others use the mount, too.
+fn leave_limits() {
+    signals::ignore_file_size_limit();
+    for resource in [Resource::Nofile, Resource::Fsize] {
+        let Rlimit { maximum, .. } = getrlimit(resource);
+        if let Err(errno) = setrlimit(resource, Rlimit { current: maximum, maximum }) {
+            ::log::warn!("the limit {resource:?} stays as it is: {errno}");
         }
     }
 }

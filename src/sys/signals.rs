@@ -110,6 +110,12 @@ pub fn release() -> io::Result<()> {
     })
 }
 
+/// Has a write beyond the limit on a file's size fail with EFBIG, instead of ending this process.
+pub fn ignore_file_size_limit() {
+    // SAFETY: no handler is installed, and none of ours is replaced.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 impl Received {
     /// Whether it says that a child ended or stopped.
     pub fn is_about_children(self) -> bool {

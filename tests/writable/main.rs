@@ -9,6 +9,7 @@ mod cache;
 mod changes;
 mod disks;
 mod killed;
+mod limits;
 mod random;
 mod rivals;
 mod runs;
