@@ -86,8 +86,9 @@ pub struct CacheAddOptions {
 /// `cache verify`.
 #[derive(Debug, Args)]
 pub struct CacheVerifyOptions {
-    /// Folders of wheels to read instead of the store, and wheels
-    #[arg(value_name = "WHEEL")]
+    /// What to read instead of the store: wheels, folders of wheels, and environments, of which what they use of the cache
+    /// is compared with its RECORD
+    #[arg(value_name = "WHEEL|VENV")]
     pub wheels: Vec<PathBuf>,
     /// Where.
     #[command(flatten)]

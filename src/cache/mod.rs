@@ -7,6 +7,7 @@ mod direct_url;
 mod lock;
 mod missing;
 pub mod store;
+mod unpacked;
 mod uv;
 mod wheel;
 mod wheelhouse;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use archive::Archive;
 pub use lock::CacheLock;
+pub use unpacked::{Unpacked, verify_unpacked};
 
 use self::missing::Missing;
 use self::store::Store;

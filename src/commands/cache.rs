@@ -1,17 +1,19 @@
 //! `sitefs cache`: look after the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::compile::compile;
 use crate::cache::store::{self, Added, Damage, Freed, Pruned, Store};
-use crate::cache::wheels_in;
+use crate::cache::{Unpacked, verify_unpacked, wheels_in};
 use crate::cli::{
     CacheAddOptions, CacheCommand, CacheOptions, CachePruneOptions, CacheVerifyOptions, print, tell,
 };
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::venv;
+use crate::venv::state::{MountedDistribution, State};
 
 pub(super) fn cache(command: &CacheCommand) -> Result<()> {
     match command {
@@ -125,7 +127,11 @@ fn verify_wheels(wheels: &[PathBuf], options: &CacheOptions) -> Result<()> {
     let progress = Progress::unless(options.verbosity.quiet);
     let (mut count, mut problems) = (0, Vec::new());
     for path in wheels {
-        let found = crate::cache::verify_wheels(path, store.as_ref(), &progress)?;
+        let found = if path.join("pyvenv.cfg").is_file() {
+            verify_environment(path, &progress)?
+        } else {
+            crate::cache::verify_wheels(path, store.as_ref(), &progress)?
+        };
         count += found.len();
         problems.extend(found.into_iter().filter_map(|(path, result)| Some((path, result.err()?))));
     }
@@ -138,6 +144,21 @@ fn verify_wheels(wheels: &[PathBuf], options: &CacheOptions) -> Result<()> {
     let errors =
         problems.into_iter().map(|(path, error)| Error::new(path.display().to_string()).because(error));
     fail_with(errors.collect(), "wheels are damaged")
+}
+
+/// What an environment uses of a cache.
+fn verify_environment(venv: &Path, progress: &Progress) -> Result<Vec<(PathBuf, Result<()>)>> {
+    let root = venv::resolve(venv)?;
+    let record = State::of(&root).mount_record().ok_or_else(|| {
+        Error::new(format!("{} was never mounted", root.display())).with_help("sitefs mount")
+    })?;
+    // The archive itself is its lowest layer.
+    let unpacked = |one: &'_ MountedDistribution| Some((one.layers.first()?.clone(), one.dist_info.clone()));
+    let archives: Vec<_> = record.distributions.iter().filter_map(unpacked).collect();
+    let archives: Vec<_> = archives.iter().map(|(root, dist_info)| Unpacked { root, dist_info }).collect();
+    let help = "have it made anew: for a cache of uv, `uv cache clean NAME`, and then `sitefs mount --fetch`";
+    let found = verify_unpacked(&archives, progress).into_iter();
+    Ok(found.map(|(path, result)| (path, result.map_err(|error| error.with_help(help)))).collect())
 }
 
 fn prune(CachePruneOptions { dry_run, options }: &CachePruneOptions) -> Result<()> {

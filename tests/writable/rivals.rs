@@ -155,6 +155,24 @@ fn an_archive_that_is_gone_gives_errors_and_invents_nothing() {
 }
 
 #[test]
+fn a_corruption_that_keeps_the_size_is_found_and_named() {
+    let Some(test) = crate::sandbox() else { return };
+    test.mount().succeeds();
+    let verify = || test.sitefs(["cache", "verify", test.venv.to_str().unwrap()]);
+    verify().succeeds().says("are whole");
+    let archive = test.archive(&greet("1.0"));
+    let file = archive.join("greet/__init__.py");
+    let sound = read(&file);
+    fs_err::write(&file, sound.replacen('1', "2", 1)).unwrap();
+    let said = verify().exits(1);
+    said.says(archive.to_str().unwrap())
+        .says("greet/__init__.py is not what its RECORD says")
+        .says("uv cache clean");
+    fs_err::write(&file, sound).unwrap();
+    verify().succeeds();
+}
+
+#[test]
 fn attributes_times_and_room_are_true() {
     each_kind(|test| {
         let own = test.site_packages().join("own.py");

@@ -1,7 +1,6 @@
 //! Comparing a store with what its wheels said of themselves.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -93,7 +92,7 @@ impl Place {
                 return damaged(found.path(), "does not belong there");
             };
             let expected = Expected::of(&entry).map_err(|error| Problem::Damaged(error.to_string()))?;
-            if !found.file_type().is_file() || !holds(found.path(), &expected)? {
+            if !found.file_type().is_file() || !expected.is_held_by(found.path())? {
                 return damaged(found.path(), "is not what it was");
             }
         }
@@ -111,16 +110,5 @@ impl Place {
         }
         staging::write(&self.damage_file(), reason.as_bytes())?;
         Ok(fs_err::remove_file(self.details_file())?)
-    }
-}
-
-fn holds(path: &Path, expected: &Expected) -> std::io::Result<bool> {
-    let mut file = fs_err::File::open(path)?;
-    let (mut hasher, mut buffer) = (expected.hasher(), vec![0; 1 << 18]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(expected.is_met_by(hasher)),
-            count => hasher.update(buffer.get(..count).unwrap_or_default()),
-        }
     }
 }

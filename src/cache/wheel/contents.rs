@@ -1,10 +1,16 @@
 //! What RECORD says a file holds.
 
+use std::io::Read;
+use std::path::Path;
+
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::error::{Error, Result};
 use crate::python::RecordEntry;
+
+/// How much is read at a time.
+const CHUNK: usize = 1 << 18;
 
 /// What a file must hold.
 pub(in crate::cache) enum Expected {
@@ -65,6 +71,17 @@ impl Expected {
             (Self::Digest(_, expected), Hasher::Sha384(hasher)) => hasher.finalize().as_slice() == expected,
             (Self::Digest(_, expected), Hasher::Sha512(hasher)) => hasher.finalize().as_slice() == expected,
             (Self::Digest(..), Hasher::None) => false,
+        }
+    }
+
+    pub(in crate::cache) fn is_held_by(&self, path: &Path) -> std::io::Result<bool> {
+        let mut file = fs_err::File::open(path)?;
+        let (mut hasher, mut buffer) = (self.hasher(), vec![0; CHUNK]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(self.is_met_by(hasher)),
+                count => hasher.update(buffer.get(..count).unwrap_or_default()),
+            }
         }
     }
 }
