@@ -208,15 +208,15 @@ impl Sandbox {
     /// Any command, to be run here.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = clean_command(program, &self.home());
-        command.current_dir(self.root());
+        // Tests are about one thing: those about bytecode ask for it.
+        command.current_dir(self.root()).env("SITEFS_COMPILE_BYTECODE", "never");
         command
     }
 
     /// `sitefs ARGUMENTS`, to be run, by nobody where the sandbox is nobody's.
     pub fn sitefs_command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.command(&self.program);
-        // Tests are about one thing: those about bytecode ask for it.
-        command.args(arguments).env("SITEFS_COMPILE_BYTECODE", "never");
+        command.args(arguments);
         if self.is_for_nobody { as_nobody(&command) } else { command }
     }
 
