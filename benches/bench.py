@@ -219,7 +219,7 @@ class Bench:
                     "python -c pass": timed(python, "-c", "pass"),
                     "find": timed("find", site_packages(venv)),
                     "uv pip list": timed(self.tools.uv, "pip", "list", "--python", python),
-                    "import rich, flask": timed(python, "-c", "import requests, rich, flask"),
+                    "import requests, jinja2": timed(python, "-c", "import requests, jinja2"),
                 }
                 # The first round warms all.
                 for what, milliseconds in took.items() if number else ():
