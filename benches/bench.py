@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import time
-import time
 from pathlib import Path
 
 from environments import Tools, drop_kernel_caches, made_up_cache, overlay, say, site_packages
