@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// When the log is longer than this many bytes, it starts anew.
 const LIMIT: u64 = 256 * 1024;
 
+/// How fuser begins to say that the kernel did not take an answer.
+const UNSENT: &str = "Failed to send FUSE reply: ";
+
 struct BoundedLog {
     file: Mutex<File>,
 }
@@ -33,7 +36,7 @@ impl Log for BoundedLog {
     }
 
     fn log(&self, record: &Record) {
-        if !self.enabled(record.metadata()) {
+        if !self.enabled(record.metadata()) || is_of_nobody_waiting(record) {
             return;
         }
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -46,6 +49,14 @@ impl Log for BoundedLog {
     fn flush(&self) {}
 }
 
+/// Whether it tells of an answer that nobody waits for any more: whoever asked was interrupted or killed meanwhile, and
+/// the kernel then takes the answer with ENOENT. fuser calls that an error.
+fn is_of_nobody_waiting(record: &Record) -> bool {
+    let text = record.args().to_string();
+    text.strip_prefix(UNSENT)
+        .is_some_and(|why| why == std::io::Error::from_raw_os_error(libc::ENOENT).to_string())
+}
+
 fn append(file: &mut File, line: &[u8]) -> std::io::Result<()> {
     if file.stream_position()? > LIMIT {
         file.set_len(0)?;
@@ -53,4 +64,19 @@ fn append(file: &mut File, line: &[u8]) -> std::io::Result<()> {
         file.write_all(b"(what came before was dropped)\n")?;
     }
     file.write_all(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_somebody_who_was_killed_is_no_error() {
+        let is_left_out = |errno| {
+            let error = std::io::Error::from_raw_os_error(errno);
+            is_of_nobody_waiting(&Record::builder().args(format_args!("{UNSENT}{error}")).build())
+        };
+        assert!(is_left_out(libc::ENOENT));
+        assert!(!is_left_out(libc::EIO));
+    }
 }
