@@ -1,15 +1,16 @@
 //! What a person types.
 
+mod selection;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::selection::SelectionOptions;
 use crate::error::{Context, Error, Result};
-use crate::lock::Selection;
 use crate::place::LinkMode;
-use crate::python::PackageName;
 use crate::view::{EntriesChoice, EntriesWord};
 
 /// Complete a Python virtual environment at once, and copy nothing.
@@ -221,74 +222,6 @@ pub struct MountOptions {
     /// How much to say.
     #[command(flatten)]
     pub verbosity: Verbosity,
-}
-
-/// The heading of [`SelectionOptions`].
-const SELECTION: &str = "What to take of a uv.lock or a pylock.toml, as `uv sync` does";
-
-/// What is wanted of a uv.lock or a pylock.toml: uv's names, with uv's meaning.
-#[derive(Debug, Args)]
-pub struct SelectionOptions {
-    /// Include the dependencies of an extra
-    #[arg(help_heading = SELECTION, long, value_name = "EXTRA", value_parser = PackageName::parse, conflicts_with_all = ["all_extras", "only_group"])]
-    pub extra: Vec<PackageName>,
-    /// Include the dependencies of all extras
-    #[arg(help_heading = SELECTION, long, conflicts_with = "only_group")]
-    pub all_extras: bool,
-    /// Include a dependency group
-    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse, conflicts_with_all = ["only_group", "only_dev"])]
-    pub group: Vec<PackageName>,
-    /// Leave out a dependency group
-    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse)]
-    pub no_group: Vec<PackageName>,
-    /// Include all dependency groups
-    #[arg(help_heading = SELECTION, long, conflicts_with_all = ["only_group", "only_dev"])]
-    pub all_groups: bool,
-    /// Leave out the default dependency groups
-    #[arg(help_heading = SELECTION, long)]
-    pub no_default_groups: bool,
-    /// Only a dependency group, without the project and its dependencies (uv.lock)
-    #[arg(help_heading = SELECTION, long, value_name = "GROUP", value_parser = PackageName::parse)]
-    pub only_group: Vec<PackageName>,
-    /// Leave out the dependency group dev (uv.lock)
-    #[arg(help_heading = SELECTION, long, conflicts_with = "only_dev")]
-    pub no_dev: bool,
-    /// Only the dependency group dev (uv.lock)
-    #[arg(help_heading = SELECTION, long)]
-    pub only_dev: bool,
-    /// A package of the workspace, instead of the project (uv.lock)
-    #[arg(help_heading = SELECTION, long, value_name = "PACKAGE", value_parser = PackageName::parse, conflicts_with = "all_packages")]
-    pub package: Vec<PackageName>,
-    /// All packages of the workspace (uv.lock)
-    #[arg(help_heading = SELECTION, long)]
-    pub all_packages: bool,
-    /// Leave out the project itself, with its dependencies included (uv.lock)
-    #[arg(help_heading = SELECTION, long)]
-    pub no_install_project: bool,
-    /// Take what is editable as not editable
-    #[arg(help_heading = SELECTION, long)]
-    pub no_editable: bool,
-}
-
-impl SelectionOptions {
-    /// The same as a value, with names normalized.
-    pub fn selection(&self) -> Selection {
-        Selection {
-            extras: self.extra.clone(),
-            all_extras: self.all_extras,
-            groups: self.group.clone(),
-            no_groups: self.no_group.clone(),
-            only_groups: self.only_group.clone(),
-            all_groups: self.all_groups,
-            no_default_groups: self.no_default_groups,
-            no_dev: self.no_dev,
-            only_dev: self.only_dev,
-            packages: self.package.clone(),
-            all_packages: self.all_packages,
-            no_install_project: self.no_install_project,
-            no_editable: self.no_editable,
-        }
-    }
 }
 
 /// Options of `unmount`.

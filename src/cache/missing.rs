@@ -129,18 +129,22 @@ fn without_credentials(url: &Url) -> String {
 fn help_with_uv(missing: &Missing, cache: &Path, wanted: Wanted) -> String {
     let Wanted { python, selection, .. } = wanted;
     let (locks, requirements) = files(missing);
-    let mut options = format!("--cache-dir {} --python {} --link-mode symlink", quote(cache), quote(python));
-    for argument in selection.arguments() {
-        options.push(' ');
-        options.push_str(&argument);
-    }
+    let options = |chosen: Vec<String>| {
+        let place = format!("--cache-dir {} --python {} --link-mode symlink", quote(cache), quote(python));
+        std::iter::once(place).chain(chosen).collect::<Vec<_>>().join(" ")
+    };
     let mut commands = Vec::new();
     if !requirements.is_empty() {
-        let files: Vec<_> = requirements.into_iter().map(quote).collect();
+        let files: Vec<_> = requirements.iter().copied().map(quote).collect();
+        // uv refuses extras and groups where no file can have them.
+        let is_pylock = |file: &&Path| file.extension() == Some(OsStr::new("toml"));
+        let has_pylock = requirements.iter().any(is_pylock);
+        let options = options(if has_pylock { selection.arguments_of_pip_sync() } else { Vec::new() });
         commands.push(format!(r#"uv pip sync {options} --target "$(mktemp -d)" {}"#, files.join(" ")));
     }
     for lock in locks {
         let project = lock.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let options = options(selection.arguments());
         commands.push(format!(
             r#"UV_PROJECT_ENVIRONMENT="$(mktemp -d)/venv" uv sync --frozen {options} --project {}"#,
             quote(project)

@@ -13,8 +13,21 @@ use super::inputs::Inputs;
 use super::tool::run_tool;
 use crate::cli::Verbosity;
 use crate::error::{Context, Error, Result};
-use crate::lock::{Excerpt, Lock, Pin};
+use crate::lock::{Excerpt, InstallFilter, Lock, Pin, Selection};
 use crate::venv::Layout;
+
+/// What would have uv take something else of a lock than the options say.
+const CHOOSING: [&str; 9] = [
+    "UV_DEV",
+    "UV_NO_DEV",
+    "UV_NO_GROUP",
+    "UV_NO_DEFAULT_GROUPS",
+    "UV_NO_EDITABLE",
+    "UV_NO_INSTALL_PROJECT",
+    "UV_NO_INSTALL_WORKSPACE",
+    "UV_NO_INSTALL_LOCAL",
+    "UV_LOCKED",
+];
 
 /// What is missing, and for whom.
 pub(super) struct Fetch<'a> {
@@ -84,7 +97,9 @@ impl Fetch<'_> {
         for project in &excerpt.projects {
             let mut command = self.uv_command(uv, &["sync", "--frozen"]);
             command.arg("--project").arg(&project.folder);
-            for argument in self.inputs.selection.arguments() {
+            // What is left out is told by name.
+            let wanted = Selection { install: InstallFilter::default(), ..self.inputs.selection.clone() };
+            for argument in wanted.arguments() {
                 command.args(argument.split(' '));
             }
             for name in &project.without {
@@ -93,6 +108,9 @@ impl Fetch<'_> {
             for group in &project.groups {
                 command.args(["--group", group.as_str()]);
             }
+            CHOOSING.iter().for_each(|variable| {
+                command.env_remove(variable);
+            });
             command
                 .env("UV_PROJECT_ENVIRONMENT", folder.join(format!("venv{}", commands.len())))
                 .env_remove("VIRTUAL_ENV");

@@ -56,7 +56,11 @@ impl Lock {
         for (&path, pins) in &by_file {
             let text = text::read(path)?;
             match Kind::of(path, &text)? {
-                Kind::Requirements => lines.extend(self.requirements_of(path, &text, pins)),
+                Kind::Requirements => {
+                    let (plain, written): (Vec<_>, Vec<_>) = pins.iter().partition(|pin| is_made_plain(pin));
+                    lines.extend(self.requirements_of(path, &text, &written));
+                    lines.extend(plain.into_iter().map(requirement));
+                }
                 Kind::Pylock => {
                     excerpt.pylocks.push(pylock::excerpt(path, &text, &line_numbers(pins), selection)?);
                 }
@@ -87,6 +91,11 @@ impl Lock {
         let numbers = line_numbers(&self.pins.iter().filter(is_meant).collect::<Vec<_>>());
         requirements::written(text, &numbers)
     }
+}
+
+/// Whether it is not editable, though its line of a requirements file says so.
+fn is_made_plain(pin: &Pin) -> bool {
+    matches!(pin.source, Source::Directory { editable: Some(false), .. })
 }
 
 fn line_numbers(pins: &[&Pin]) -> HashSet<usize> {

@@ -4,6 +4,7 @@ mod artifact;
 mod environment;
 mod excerpt;
 mod hashes;
+mod install;
 mod kind;
 mod marker;
 mod pylock;
@@ -24,6 +25,7 @@ use pep508_rs::{MarkerEnvironment, MarkerTree};
 use url::Url;
 
 pub use self::excerpt::{Excerpt, Project, Requirements, by_hashes};
+pub use self::install::InstallFilter;
 use self::kind::Kind;
 pub use self::selection::Selection;
 use crate::error::{Context, Result};
@@ -178,6 +180,7 @@ impl Lock {
         lock.constraints.extend(requirements.constraints);
         lock.index_options.extend(requirements.index_options);
         lock.notes.extend(requirements.notes);
+        lock.pins = lock.pins.into_iter().map(|pin| selection.without_editable(pin)).collect();
         Ok(lock)
     }
 

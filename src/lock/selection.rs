@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::install::InstallFilter;
 use super::kind::Kind;
+use super::{Pin, Source};
 use crate::error::{Error, Result};
 use crate::python::PackageName;
 
@@ -18,6 +20,8 @@ pub struct Selection {
     pub extras: Vec<PackageName>,
     /// `--all-extras`
     pub all_extras: bool,
+    /// `--no-extra`
+    pub no_extras: Vec<PackageName>,
     /// `--group`
     pub groups: Vec<PackageName>,
     /// `--no-group`
@@ -36,10 +40,13 @@ pub struct Selection {
     pub packages: Vec<PackageName>,
     /// `--all-packages`
     pub all_packages: bool,
-    /// `--no-install-project`
-    pub no_install_project: bool,
+    /// `--no-install-...` and `--only-install-...`
+    #[serde(flatten)]
+    pub install: InstallFilter,
     /// `--no-editable`
     pub no_editable: bool,
+    /// `--no-editable-package`
+    pub no_editable_packages: Vec<PackageName>,
 }
 
 /// The groups that a lock or a project asks for unless told otherwise.
@@ -52,25 +59,32 @@ pub(super) enum DefaultGroups {
 impl Selection {
     /// The options that say this, as a person types them.
     pub fn arguments(&self) -> Vec<String> {
-        let named = |option: &str, names: &[PackageName]| -> Vec<String> {
-            names.iter().map(|name| format!("{option} {name}")).collect()
-        };
-        let flag = |option: &str, is_set: bool| is_set.then(|| option.to_owned());
-        let Self { extras, groups, no_groups, only_groups, packages, .. } = self;
-        let mut arguments = named("--extra", extras);
+        let mut arguments: Vec<String> = named("--extra", &self.extras).collect();
         arguments.extend(flag("--all-extras", self.all_extras));
-        arguments.extend(named("--group", groups));
-        arguments.extend(named("--no-group", no_groups));
-        arguments.extend(named("--only-group", only_groups));
+        arguments.extend(named("--no-extra", &self.no_extras));
+        arguments.extend(named("--group", &self.groups));
+        arguments.extend(named("--no-group", &self.no_groups));
+        arguments.extend(named("--only-group", &self.only_groups));
         arguments.extend(flag("--all-groups", self.all_groups));
         arguments.extend(flag("--no-default-groups", self.no_default_groups));
         arguments.extend(flag("--no-dev", self.no_dev));
         arguments.extend(flag("--only-dev", self.only_dev));
-        arguments.extend(named("--package", packages));
+        arguments.extend(named("--package", &self.packages));
         arguments.extend(flag("--all-packages", self.all_packages));
-        arguments.extend(flag("--no-install-project", self.no_install_project));
+        arguments.extend(self.install.arguments());
         arguments.extend(flag("--no-editable", self.no_editable));
+        arguments.extend(named("--no-editable-package", &self.no_editable_packages));
         arguments
+    }
+
+    /// Those of the options that `uv pip sync` has, too.
+    pub fn arguments_of_pip_sync(&self) -> Vec<String> {
+        let has = |argument: &String| {
+            ["--extra", "--all-extras", "--group"]
+                .iter()
+                .any(|option| argument.split(' ').next() == Some(option))
+        };
+        self.arguments().into_iter().filter(has).collect()
     }
 
     /// Whether nothing is asked for beyond the default.
@@ -98,7 +112,26 @@ impl Selection {
     }
 
     pub(super) fn has_extra(&self, extra: &PackageName) -> bool {
-        self.all_extras || self.extras.contains(extra)
+        (self.all_extras || self.extras.contains(extra)) && !self.no_extras.contains(extra)
+    }
+
+    /// The extras that must be there.
+    pub(super) fn named_extras(&self) -> impl Iterator<Item = &PackageName> {
+        self.extras.iter().chain(&self.no_extras)
+    }
+
+    /// Makes a pin plain that is wanted so, if it is editable.
+    pub(super) fn without_editable(&self, mut pin: Pin) -> Pin {
+        if let Source::Directory { editable: Some(editable), .. } = &mut pin.source
+            && self.refuses_editable(&pin.name)
+        {
+            *editable = false;
+        }
+        pin
+    }
+
+    pub(super) fn refuses_editable(&self, name: &PackageName) -> bool {
+        self.no_editable || self.no_editable_packages.contains(name)
     }
 
     /// Whether the project and its dependencies are wanted, not only groups.
@@ -139,24 +172,35 @@ impl Selection {
     }
 }
 
+/// An option that names something, for each name.
+pub(super) fn named(option: &str, names: &[PackageName]) -> impl Iterator<Item = String> {
+    names.iter().map(move |name| format!("{option} {name}"))
+}
+
+/// An option that is given or not.
+pub(super) fn flag(option: &str, is_set: bool) -> Option<String> {
+    is_set.then(|| option.to_owned())
+}
+
 /// The group of `--dev`, and the only default one where a project does not say.
 pub(super) const DEV: &str = "dev";
 
 impl Kind {
     fn knows(self, option: &str) -> bool {
+        const OF_ALL: [&str; 2] = ["--no-editable", "--no-editable-package"];
         const OF_PYLOCK: [&str; 7] = [
             "--extra",
             "--all-extras",
+            "--no-extra",
             "--group",
             "--no-group",
             "--all-groups",
             "--no-default-groups",
-            "--no-editable",
         ];
         match self {
-            Self::Requirements => false,
             Self::Uv => true,
-            Self::Pylock => OF_PYLOCK.contains(&option),
+            Self::Pylock => OF_ALL.contains(&option) || OF_PYLOCK.contains(&option),
+            Self::Requirements => OF_ALL.contains(&option),
         }
     }
 }

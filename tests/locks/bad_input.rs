@@ -190,7 +190,10 @@ fn options_that_do_not_apply_say_so() {
     let project = project().file("requirements.txt", "alpha==1.0\n");
     for (options, expected) in [
         (&["-r", "requirements.txt", "--extra", "x"][..], "--extra does not apply to a requirements.txt"),
-        (&["-r", "requirements.txt", "--no-editable"], "leave it out, or give a uv.lock or a pylock.toml"),
+        (&["-r", "requirements.txt", "--no-extra", "x"], "leave it out, or give a uv.lock or a pylock.toml"),
+        (&["-r", "requirements.txt", "--no-install-package", "x"], "leave it out, or give a uv.lock"),
+        (&["-r", "pylock.toml", "--no-install-local"], "--no-install-local does not apply to a pylock.toml"),
+        (&["-r", "pylock.toml", "--no-extra", "x"], "Extra `x` is not defined in the lock's `extras`"),
         (&["-r", "pylock.toml", "--package", "x"], "--package does not apply to a pylock.toml"),
         (&["-r", "pylock.toml", "--extra", "x"], "Extra `x` is not defined in the lock's `extras`"),
         (

@@ -1,5 +1,7 @@
 //! `--fetch` of uv.lock and pylock.toml: what is missing of them, and no more.
 
+use std::process::Command;
+
 use crate::common::Outcome;
 use crate::project::Project;
 use crate::{names, two_pythons, wheel};
@@ -31,6 +33,11 @@ fn project() -> Project {
 
 /// `sitefs mount --fetch`, with the wheels of the project.
 fn fetch(project: &Project, lock: &str, options: &[&str]) -> Outcome {
+    Outcome::of(&mut fetch_command(project, lock, options))
+}
+
+/// The same, to be run.
+fn fetch_command(project: &Project, lock: &str, options: &[&str]) -> Command {
     let mut command = project.test.sitefs_command(["mount", "--fetch", "-r", lock]);
     let uv = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/uv/bin");
     command
@@ -41,7 +48,7 @@ fn fetch(project: &Project, lock: &str, options: &[&str]) -> Outcome {
         .env("UV_NO_INDEX", "1")
         .env("UV_FIND_LINKS", project.test.root().join("wheels"))
         .env("UV_PYTHON_DOWNLOADS", "never");
-    Outcome::of(&mut command)
+    command
 }
 
 /// What is mounted, after what was mounted is what uv installs.
@@ -67,10 +74,62 @@ fn what_a_uv_lock_asks_for_is_got() {
     fetched(&project, "uv.lock", &["--only-group", "dev"], "lint-1.0");
     fetched(&project, "uv.lock", &["--package", "lib"], "beta-1.0 extra-a-1.0 lib-1-editable");
     fetched(&project, "uv.lock", &["--no-editable", "--no-dev"], &all.replace("-editable", ""));
+    fetched(&project, "uv.lock", &["--all-extras", "--no-extra", "a", "--no-dev"], all);
+    fetched(&project, "uv.lock", &["--no-install-workspace"], "alpha-1.0 beta-1.0 lint-1.0");
+    fetched(
+        &project,
+        "uv.lock",
+        &["--no-install-project", "--no-install-package", "alpha"],
+        "beta-1.0 lib-1-editable lint-1.0",
+    );
+    fetched(&project, "uv.lock", &["--only-install-package", "beta"], "beta-1.0");
+    fetched(
+        &project,
+        "uv.lock",
+        &["--only-install-local", "--no-editable-package", "lib"],
+        "app-1.0-editable lib-1",
+    );
+    fetched(&project, "uv.lock", &["--no-install-local", "--no-dev"], "alpha-1.0 beta-1.0");
     // Nothing is got that is not missing, nor what is not wanted.
     fetch(&project, "uv.lock", &["--no-dev"]).succeeds().says("uv gets 2 of 4 distributions");
     assert!(project.test.cache_files(".rev").iter().all(|path| !path.to_string_lossy().contains("lint")));
     assert!(!project.folder.join(".venv").exists());
+}
+
+/// uv is asked for what is mounted, whatever its variables say.
+#[test]
+fn what_is_got_is_what_the_options_say() {
+    if !crate::common::fuse() {
+        return;
+    }
+    let project = project();
+    project.uv(&["lock"]).succeeds();
+    let mut command = fetch_command(&project, "uv.lock", &[]);
+    command.envs([("UV_NO_DEV", "1"), ("UV_NO_INSTALL_PROJECT", "1"), ("UV_NO_INSTALL_LOCAL", "1")]).envs([
+        ("UV_NO_DEFAULT_GROUPS", "1"),
+        ("UV_NO_GROUP", "dev"),
+        ("UV_LOCKED", "1"),
+        ("UV_NO_EDITABLE", "1"),
+    ]);
+    Outcome::of(&mut command).succeeds();
+    let all = "alpha-1.0 app-1.0-editable beta-1.0 lib-1-editable lint-1.0";
+    assert_eq!(names(&project.seen(&project.test.venv)), all.split(' ').map(str::to_owned).collect());
+}
+
+#[test]
+fn what_is_editable_in_requirements_is_got_plain_where_that_is_wanted() {
+    if !crate::common::fuse() {
+        return;
+    }
+    let project = project().file("requirements.txt", "alpha==1.0\n-e ./lib\n-e .\n");
+    fetched(&project, "requirements.txt", &[], "alpha-1.0 app-1.0-editable lib-1-editable");
+    fetched(&project, "requirements.txt", &["--no-editable"], "alpha-1.0 app-1.0 lib-1");
+    fetched(
+        &project,
+        "requirements.txt",
+        &["--no-editable-package", "lib"],
+        "alpha-1.0 app-1.0-editable lib-1",
+    );
 }
 
 #[test]

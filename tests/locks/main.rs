@@ -10,6 +10,7 @@ mod tools;
 mod bad_input;
 mod defaults;
 mod fetch;
+mod install;
 mod project;
 mod pylock;
 mod sources;

@@ -143,16 +143,19 @@ fn extras_and_groups_give_what_uv_installs() {
             ("--extra a", "alpha-1.0 beta-1.0 extra-a-1.0 lint-1.0"),
             ("--extra old_one", "alpha-1.0 beta-2.0 lint-1.0"),
             ("--all-extras", "alpha-1.0 beta-2.0 extra-a-1.0 lint-1.0"),
+            ("--group old", "alpha-1.0 beta-2.0"),
+            ("--group old --group dev", "alpha-1.0 beta-2.0 lint-1.0"),
+            ("--group ALL --extra a", "alpha-1.0 beta-1.0 lint-1.0"),
         ],
         |options| project.pip_sync("pylock.toml", options),
     );
-    // uv takes the default groups, and has no option for others.
+    // uv has none of these for such a lock.
     for (options, expected) in [
-        (&["--no-group", "dev"][..], "alpha-1.0 beta-1.0"),
+        (&["--all-extras", "--no-extra", "old-one"][..], "alpha-1.0 beta-1.0 extra-a-1.0 lint-1.0"),
+        (&["--no-group", "dev"], "alpha-1.0 beta-1.0"),
         (&["--no-default-groups"], "alpha-1.0 beta-1.0"),
         (&["--all-groups"], "alpha-1.0 beta-2.0 lint-1.0"),
-        (&["--group", "old"], "alpha-1.0 beta-2.0 lint-1.0"),
-        (&["--group", "ALL", "--no-group", "dev", "--extra", "a"], "alpha-1.0 beta-1.0 lint-1.0"),
+        (&["--group", "old", "--group", "dev", "--no-group", "old"], "alpha-1.0 beta-1.0 lint-1.0"),
     ] {
         let mounted = project.mount("pylock.toml", options).unwrap();
         assert_eq!(crate::names(&mounted), expected.split(' ').map(str::to_owned).collect(), "{options:?}");

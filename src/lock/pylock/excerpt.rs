@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::file::File;
+use super::file::{File, Package};
 use crate::error::{Context, Result};
 use crate::lock::toml_file::{self, Lines};
 use crate::lock::{Selection, artifact};
@@ -30,17 +30,19 @@ pub(in crate::lock) fn excerpt(
         table.remove(condition);
     }
     let numbers = Lines::of(text);
-    let mut named = file.packages.iter().map(|package| numbers.number(package.name.span().start));
+    let is_meant = |package: &&Package| lines.contains(&numbers.number(package.name.span().start));
     if let Some(Value::Array(packages)) = table.get_mut("packages") {
-        packages.retain(|_| named.next().is_some_and(|line| lines.contains(&line)));
-        for package in packages.iter_mut().filter_map(Value::as_table_mut) {
-            simplify(package, folder, selection)?;
+        let mut meant = file.packages.iter().map(|package| is_meant(&package));
+        packages.retain(|_| meant.next().unwrap_or_default());
+        let meant = file.packages.iter().filter(is_meant);
+        for (package, table) in meant.zip(packages.iter_mut().filter_map(Value::as_table_mut)) {
+            simplify(table, folder, selection.refuses_editable(package.name.get_ref()))?;
         }
     }
     toml::to_string(&table).context(shown)
 }
 
-fn simplify(package: &mut Table, folder: &Path, selection: &Selection) -> Result<()> {
+fn simplify(package: &mut Table, folder: &Path, refuses_editable: bool) -> Result<()> {
     package.remove("marker");
     package.remove("dependencies");
     for source in ["vcs", "directory", "archive", "sdist"] {
@@ -53,9 +55,7 @@ fn simplify(package: &mut Table, folder: &Path, selection: &Selection) -> Result
             make_absolute(wheel, folder)?;
         }
     }
-    if selection.no_editable
-        && let Some(Value::Table(directory)) = package.get_mut("directory")
-    {
+    if refuses_editable && let Some(Value::Table(directory)) = package.get_mut("directory") {
         directory.remove("editable");
     }
     Ok(())

@@ -39,7 +39,7 @@ pub(super) fn read(
     environment::check_markers(&file.environments, target).context(shown)?;
     let active = active(&file, selection).context(shown)?;
     let path = std::path::absolute(path).context(shown)?;
-    let reader = Reader { folder: path.parent().unwrap_or(&path), target, selection, active };
+    let reader = Reader { folder: path.parent().unwrap_or(&path), target, active };
     let lines = Lines::of(text);
     for package in &file.packages {
         let origin = Origin { file: path.clone(), line: lines.number(package.name.span().start) };
@@ -82,13 +82,15 @@ fn parse(path: &Path, text: &str) -> Result<File> {
 
 /// The extras and groups that are wanted, for markers.
 fn active(file: &File, selection: &Selection) -> Result<Vec<ExtraName>> {
-    for extra in &selection.extras {
+    for extra in selection.named_extras() {
         check_declared("Extra", extra, "extras", &file.extras)?;
     }
     for group in selection.named_groups().filter(|group| !file.default_groups.contains(group)) {
         check_declared("Group", group, "dependency-groups", &file.dependency_groups)?;
     }
-    let defaults = DefaultGroups::Some(file.default_groups.clone());
+    // Whoever names groups gets these, as PEP 751 says.
+    let defaults = if selection.groups.is_empty() { file.default_groups.clone() } else { Vec::new() };
+    let defaults = DefaultGroups::Some(defaults);
     let extras: Vec<_> = file.extras.iter().filter(|extra| selection.has_extra(extra)).collect();
     let groups: Vec<_> = file
         .dependency_groups
@@ -114,7 +116,6 @@ fn check_declared(kind: &str, name: &PackageName, list: &str, declared: &[Packag
 struct Reader<'a> {
     folder: &'a Path,
     target: Target<'a>,
-    selection: &'a Selection,
     active: Vec<ExtraName>,
 }
 
@@ -178,8 +179,7 @@ impl Reader<'_> {
         if let Some(subdirectory) = &directory.subdirectory {
             path = artifact::absolute(&path, subdirectory)?;
         }
-        let editable = directory.editable.map(|editable| editable && !self.selection.no_editable);
-        Ok(Source::Directory { path, editable })
+        Ok(Source::Directory { path, editable: directory.editable })
     }
 
     fn git(&self, vcs: &Vcs) -> Result<Source> {

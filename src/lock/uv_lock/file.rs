@@ -102,6 +102,13 @@ pub(super) struct Source {
     pub(super) r#virtual: Option<String>,
 }
 
+impl Source {
+    /// Whether it lies on this machine, outside an index.
+    pub(super) fn is_local(&self) -> bool {
+        [&self.path, &self.directory, &self.editable, &self.r#virtual].into_iter().any(Option::is_some)
+    }
+}
+
 /// Version and source are there where the name alone is not enough.
 #[derive(Deserialize)]
 pub(super) struct Dependency {

@@ -81,7 +81,7 @@ fn select(
     for index in (Walk { file, packages: &packages, wanted: &wanted, target }).packages()? {
         let package = packages.at(index)?;
         let origin = Origin { file: path.clone(), line: lines.number(package.name.span().start) };
-        lock.pins.extend(pins::pin(package, origin, folder, target, selection)?);
+        lock.pins.extend(pins::pin(package, origin, folder, target)?);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use pep508_rs::MarkerTree;
 use super::file::{self, Package, Wheel};
 use crate::error::{Context, Error, Result};
 use crate::lock::hashes::Hashes;
-use crate::lock::{Origin, Pin, Selection, Source, Target, artifact};
+use crate::lock::{Origin, Pin, Source, Target, artifact};
 
 /// The pin of a package whose paths count from `folder`; none for one that is not to be installed (`virtual`).
 ///
@@ -18,14 +18,13 @@ pub(super) fn pin(
     origin: Origin,
     folder: &Path,
     target: Target<'_>,
-    selection: &Selection,
 ) -> Result<Option<Pin>> {
     if package.source.r#virtual.is_some() {
         return Ok(None);
     }
     let name = package.name.get_ref();
     let pin = || -> Result<Pin> {
-        let source = source(&package.source, folder, selection)?;
+        let source = source(&package.source, folder)?;
         let mut hashes = Hashes::default();
         if let Some(hash) = hash(package, &source, target)? {
             hashes.add(hash)?;
@@ -42,12 +41,11 @@ pub(super) fn pin(
     pin().map(Some).context(|| format!("`{name}`"))
 }
 
-fn source(written: &file::Source, folder: &Path, selection: &Selection) -> Result<Source> {
+fn source(written: &file::Source, folder: &Path) -> Result<Source> {
     let file::Source { registry, git, url, subdirectory, path, directory, editable, .. } = written;
-    let is_editable = editable.is_some() && !selection.no_editable;
     if let Some(path) = editable.as_ref().or(directory.as_ref()) {
         let path = artifact::absolute(folder, path)?;
-        Ok(Source::Directory { path, editable: Some(is_editable) })
+        Ok(Source::Directory { path, editable: Some(editable.is_some()) })
     } else if let Some(git) = git {
         git_source(git)
     } else if url.is_some() || path.is_some() {

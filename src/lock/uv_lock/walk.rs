@@ -62,7 +62,7 @@ impl<'a> Walk<'a> {
 
     fn without_what_is_not_installed(&self, mut found: BTreeSet<Index>) -> Result<BTreeSet<Index>> {
         for index in found.clone() {
-            if !self.wanted.installs(self.packages.at(index)?) {
+            if !self.wanted.installs(self.packages.at(index)?, &self.file.manifest.members) {
                 found.remove(&index);
             }
         }

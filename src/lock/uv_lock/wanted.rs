@@ -8,6 +8,7 @@ use super::packages::{Index, Packages};
 use super::project::{self, Project};
 use crate::error::{Error, Result};
 use crate::lock::artifact::absolute;
+use crate::lock::install::Candidate;
 use crate::lock::selection::{DefaultGroups, Selection};
 use crate::python::PackageName;
 
@@ -18,6 +19,8 @@ pub(super) struct Wanted<'a> {
     pub(super) roots: Vec<Index>,
     /// The one project that is wanted, if it is but one.
     pub(super) project: Option<PackageName>,
+    /// What `--no-install-project` and `--only-install-project` mean: of a whole workspace, its root.
+    install_project: Option<PackageName>,
     /// The workspace's root, of which a member inherits the groups that are asked for by name.
     pub(super) group_root: Option<Index>,
     defaults: DefaultGroups,
@@ -51,6 +54,8 @@ impl<'a> Wanted<'a> {
                 || is_project(pyproject.as_ref(), packages) && names.len() == 1);
         let is_root_alone = selection.all_packages && file.manifest.members.is_empty();
         let project = names.into_iter().next().filter(|_| is_one || is_root_alone);
+        let root = || packages.root().map(|(_, root)| root.name.get_ref().clone());
+        let install_project = if selection.all_packages { root() } else { project.clone() };
         let (defaults, is_guess) = match (selection.packages.as_slice(), roots.as_slice()) {
             ([_], [member]) => match source_tree(packages.at(*member)?) {
                 Some(path) => default_groups(&absolute(folder, path)?)?,
@@ -66,6 +71,7 @@ impl<'a> Wanted<'a> {
             one: roots.first().copied().filter(|_| is_one),
             roots,
             project,
+            install_project,
             group_root: None,
             defaults,
             guesses_groups: is_guess && wants_defaults,
@@ -138,14 +144,20 @@ impl<'a> Wanted<'a> {
     }
 
     /// Whether a package that is reached is also installed.
-    pub(super) fn installs(&self, package: &Package) -> bool {
-        !(self.selection.no_install_project && self.project.as_ref() == Some(package.name.get_ref()))
+    pub(super) fn installs(&self, package: &Package, members: &[PackageName]) -> bool {
+        let name = package.name.get_ref();
+        self.selection.install.includes(Candidate {
+            name,
+            is_project: self.install_project.as_ref() == Some(name),
+            is_member: members.contains(name),
+            is_local: package.source.is_local(),
+        })
     }
 
     fn check(&self, file: &File, packages: &Packages, pyproject: Option<&Project>) -> Result<()> {
         let roots = self.roots.iter().map(|&root| packages.at(root)).collect::<Result<Vec<_>>>()?;
         // Locks of the first revision do not tell extras that are empty.
-        for extra in self.selection.extras.iter().filter(|_| file.revision.unwrap_or(0) >= 1) {
+        for extra in self.selection.named_extras().filter(|_| file.revision.unwrap_or(0) >= 1) {
             let is_declared = |package: &&Package| {
                 package.metadata.provides_extras.contains(extra)
                     || package.optional_dependencies.contains_key(extra)
