@@ -51,15 +51,15 @@ pub enum CacheCommand {
     Add(CacheAddOptions),
     /// Compile the modules that a lock asks for, once for all environments with the same cache and the same Python
     Compile(Box<CacheCompileOptions>),
-    /// List what is in it
+    /// List what is in it: wheels, and bytecode by interpreter
     List(CacheOptions),
-    /// Compare every file with what its wheel said of it
+    /// Compare every file with what its wheel said of it, and bytecode with what was compiled
     Verify(CacheVerifyOptions),
-    /// Remove what no environment uses
+    /// Remove what no environment uses, and the bytecode of what is gone
     Prune(CachePruneOptions),
 }
 
-/// What all do alike.
+/// What most do alike.
 #[derive(Debug, Args)]
 pub struct CacheOptions {
     /// The store [default: SITEFS_STORE, then sitefs/store in the user's cache directory]
@@ -112,17 +112,20 @@ pub struct CachePruneOptions {
 pub struct CacheCompileOptions {
     /// A virtual environment, whose interpreter compiles; nothing in it is changed
     pub venv: PathBuf,
-    /// The cache of unpacked wheels: uv's [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
+    /// Where wheels are: a cache of uv, a folder of .whl, or a store of sitefs [default: SITEFS_CACHE, UV_CACHE_DIR, what was last mounted, uv's default]
     pub cache: Option<PathBuf>,
     /// What it shall hold, as for `mount`.
     #[command(flatten)]
-    pub options: MountOptions,
+    pub wanted: WantedOptions,
     /// For interpreters that optimize: 1 for -O, 2 for -OO [default: what PYTHONOPTIMIZE says, then 0]
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=2))]
     pub optimize: Option<u8>,
     /// How many processes compile [default: as many as there are processors]
     #[arg(short, long, value_name = "NUMBER")]
     pub jobs: Option<usize>,
+    /// How much to say.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
 }
 
 /// `mount`: what, and how.
@@ -167,9 +170,9 @@ pub struct RunCommand {
     pub command: Vec<OsString>,
 }
 
-/// How `mount` and `run` mount.
+/// What an environment shall hold, and how it is found in the cache.
 #[derive(Debug, Args)]
-pub struct MountOptions {
+pub struct WantedOptions {
     /// A lock: uv.lock, pylock.toml or requirements.txt, known by name, then by content [default: the first of pylock.toml,
     /// uv.lock and requirements.txt beside VENV, then what was last mounted]
     #[arg(short, long = "requirements", value_name = "FILE")]
@@ -177,6 +180,23 @@ pub struct MountOptions {
     /// What of it.
     #[command(flatten)]
     pub selection: SelectionOptions,
+    /// Get what is missing in CACHE, with uv, or pip for wheels and stores, and their own settings. Without this, nothing ever uses the network
+    #[arg(long)]
+    pub fetch: bool,
+    /// Do not hold uv's lock on CACHE: `uv cache prune` and `uv cache clean` then do not wait until VENV is unmounted
+    #[arg(long)]
+    pub no_cache_lock: bool,
+    /// Where the wheels of a folder are unpacked, and bytecode is kept [default: SITEFS_STORE, then sitefs/store in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+/// How `mount` and `run` mount.
+#[derive(Debug, Args)]
+pub struct MountOptions {
+    /// What is mounted.
+    #[command(flatten)]
+    pub wanted: WantedOptions,
     /// How the environment is made; auto is fuse, else symlink, else copy [default: SITEFS_LINK_MODE, then auto]
     #[arg(long, value_name = "MODE", value_enum)]
     pub link_mode: Option<LinkModeChoice>,
@@ -196,15 +216,6 @@ pub struct MountOptions {
     /// Allow copy where the link mode asked for does not work
     #[arg(long)]
     pub fallback: bool,
-    /// Get what is missing in CACHE, with uv, or pip for wheels and stores, and their own settings. Without this, nothing ever uses the network
-    #[arg(long)]
-    pub fetch: bool,
-    /// Do not hold uv's lock on CACHE: `uv cache prune` and `uv cache clean` then do not wait until VENV is unmounted
-    #[arg(long)]
-    pub no_cache_lock: bool,
-    /// Where the wheels of a folder are unpacked [default: SITEFS_STORE, then sitefs/store in the user's cache directory]
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
     /// Compile what the store has no bytecode of, once for all environments: before it is mounted (now, which is meant where
     /// no WHEN is given), afterwards, giving way to all else (background), or never [default: SITEFS_COMPILE_BYTECODE, then
     /// never for mount and background for run]

@@ -11,11 +11,13 @@
 
 mod compile;
 mod index;
+pub mod upkeep;
 mod worker;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
@@ -23,13 +25,19 @@ use sha2::{Digest, Sha256};
 pub use self::compile::{Compiler, Outcome, Refused, Task};
 use self::index::Index;
 use crate::cache::Archive;
-use crate::sys::posix::modified;
+use crate::sys::posix::{self, modified};
 use crate::venv::interpreter::Bytecode as Naming;
 
 /// The names of the levels that an interpreter optimizes at.
 ///
 /// Source: PEP 488.
 const OPTIMIZATIONS: [&str; 3] = ["", ".opt-1", ".opt-2"];
+
+/// The folder of a store that has it.
+const BYTECODE: &str = "bytecode";
+
+/// How often those who use it say so, by the time of `index.json`.
+pub const RENEWAL: Duration = Duration::from_secs(24 * 3600);
 
 /// The bytecode in a store that is one interpreter's, optimized at one level.
 #[derive(Clone, Debug)]
@@ -46,7 +54,7 @@ impl Shelf {
         let Naming { cache_tag, magic } = naming;
         let level = OPTIMIZATIONS.get(usize::from(optimization)).copied().unwrap_or_default();
         Self {
-            folder: store.join("bytecode").join(format!("{cache_tag}{level}-{magic}")),
+            folder: store.join(BYTECODE).join(format!("{cache_tag}{level}-{magic}")),
             suffix: format!(".{cache_tag}{level}.pyc"),
             optimization,
         }
@@ -70,7 +78,9 @@ impl Shelf {
     /// What there is of an archive: one file is read for its identity's sake, and the index.
     pub fn of(&self, archive: &Archive) -> Option<Shelved> {
         let place = self.place(&archive.root, &archive.dist_info).ok()?;
-        Some(Shelved::new(Index::read(&place)?, place.join(FILES), self.suffix.clone()))
+        let shelved = Shelved::new(Index::read(&place)?, &place, self.suffix.clone());
+        shelved.renew_if_due();
+        Some(shelved)
     }
 }
 
@@ -93,6 +103,7 @@ fn identity(archive: &Path, dist_info: &str) -> io::Result<String> {
 /// The bytecode of one archive.
 #[derive(Debug)]
 pub struct Shelved {
+    index: PathBuf,
     files: PathBuf,
     suffix: String,
     /// By directory in the archive, then by the source's file name.
@@ -111,7 +122,7 @@ pub struct Expected {
 }
 
 impl Shelved {
-    fn new(index: Index, files: PathBuf, suffix: String) -> Self {
+    fn new(index: Index, place: &Path, suffix: String) -> Self {
         let mut modules: HashMap<String, HashMap<String, Expected>> = HashMap::new();
         for module in index.modules {
             let Some(compiled) = module.compiled else { continue };
@@ -120,7 +131,19 @@ impl Shelved {
                 Expected { modified: compiled.modified, size: compiled.size, bytes: compiled.bytes };
             modules.entry(directory.to_owned()).or_default().insert(name.to_owned(), expected);
         }
-        Self { files, suffix, modules }
+        Self { index: place.join(Index::FILE), files: place.join(FILES), suffix, modules }
+    }
+
+    /// Says that it is used, so that [`upkeep::prune`] leaves it. Who may not write the store cannot say so.
+    pub fn renew(&self) {
+        let _ = posix::touch(&self.index);
+    }
+
+    fn renew_if_due(&self) {
+        let age = fs_err::metadata(&self.index).and_then(|index| index.modified()).map(|used| used.elapsed());
+        if age.is_ok_and(|age| age.is_ok_and(|age| age > RENEWAL)) {
+            self.renew();
+        }
     }
 
     /// The directory that holds the bytecode as the archive's directory holds the sources.

@@ -1,10 +1,12 @@
 //! `sitefs cache`: look after the store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::compile::compile;
+use crate::bytecode::upkeep::{self, Amount, Batch, Damaged};
 use crate::cache::store::{self, Added, Damage, Freed, Pruned, Store};
 use crate::cache::{Unpacked, verify_unpacked, wheels_in};
 use crate::cli::{
@@ -76,18 +78,35 @@ fn list(options: &CacheOptions) -> Result<()> {
             }
         }
     }
+    let shelves = bytecode_by_interpreter(&store)?;
     if options.json {
-        print(serde_json::to_string_pretty(&objects).unwrap_or_default());
+        let one = |(interpreter, (archives, Amount { modules, bytes })): (&String, &(usize, Amount))| json!({"interpreter": interpreter, "archives": archives, "modules": modules, "bytes": bytes});
+        let bytecode: Vec<_> = shelves.iter().map(one).collect();
+        let all = json!({"store": store.root(), "wheels": objects, "bytecode": bytecode});
+        print(serde_json::to_string_pretty(&all).unwrap_or_default());
         return Ok(());
     }
     lines.iter().for_each(print);
-    options.verbosity.say(format!(
-        "{}, {}, in {}",
-        wheels_of(lines.len()),
-        size(bytes),
-        store.root().display()
-    ));
+    let (count, store) = (lines.len(), store.root().display());
+    for (interpreter, (archives, Amount { modules, bytes })) in shelves {
+        let (archives, size) = (archives_of(archives), size(bytes));
+        print(format_args!("{interpreter}  bytecode of {modules} modules of {archives}, {size}"));
+    }
+    options.verbosity.say(format!("{}, {}, in {store}", wheels_of(count), size(bytes)));
     Ok(())
+}
+
+/// How many archives and modules are compiled for each interpreter. What cannot be read counts as an archive.
+fn bytecode_by_interpreter(store: &Store) -> Result<BTreeMap<String, (usize, Amount)>> {
+    let mut shelves: BTreeMap<String, (usize, Amount)> = BTreeMap::new();
+    for batch in upkeep::batches(store)? {
+        let amount = batch.amount().unwrap_or_default();
+        let (archives, all) = shelves.entry(batch.interpreter).or_default();
+        *archives += 1;
+        all.modules += amount.modules;
+        all.bytes += amount.bytes;
+    }
+    Ok(shelves)
 }
 
 /// Fails if anything is damaged.
@@ -98,28 +117,47 @@ fn verify(CacheVerifyOptions { wheels, options }: &CacheVerifyOptions) -> Result
     let store = Store::existing(&Store::choose(options.store.as_deref())?)?;
     let progress = Progress::unless(options.verbosity.quiet);
     let (count, damages) = store.verify(&progress)?;
+    let (compiled, damaged_bytecode) = upkeep::verify(&store, &progress)?;
     if options.json {
         let one = |Damage { place, reason, is_set_aside }: &Damage| {
             json!({"name": place.name, "sha256": place.sha256, "archive": place.archive(), "reason": reason,
                    "set_aside": is_set_aside})
         };
+        let of_batch =
+            |Damaged { batch: Batch { interpreter, archive, .. }, reason, is_removed }: &Damaged| json!({"interpreter": interpreter, "archive": archive, "reason": reason, "removed": is_removed});
         let damaged: Vec<_> = damages.iter().map(one).collect();
-        print(json!({"store": store.root(), "wheels": count, "damaged": damaged}));
-    } else if damages.is_empty() {
-        options.verbosity.say(format!("{} in {} are whole", wheels_of(count), store.root().display()));
+        let bytecode: Vec<_> = damaged_bytecode.iter().map(of_batch).collect();
+        print(json!({"store": store.root(), "wheels": count, "damaged": damaged,
+                     "bytecode": compiled, "damaged_bytecode": bytecode}));
+    } else if damages.is_empty() && damaged_bytecode.is_empty() {
+        let bytecode = match compiled {
+            0 => String::new(),
+            count => format!(", and the bytecode of {},", archives_of(count)),
+        };
+        options.verbosity.say(format!(
+            "{}{bytecode} in {} are whole",
+            wheels_of(count),
+            store.root().display()
+        ));
     }
-    let is_left = damages.iter().any(|damage| !damage.is_set_aside);
-    let errors: Vec<Error> = damages
-        .iter()
-        .map(|damage| Error::new(format!("{}: {}", damage.place.name, damage.reason)))
-        .collect();
-    fail_with(errors, "wheels are damaged").map_err(|error| {
-        error.with_help(if is_left {
-            "its owner can have it set aside: sitefs cache verify"
+    // The last one's help is that of the command.
+    let bytecode = damaged_bytecode.into_iter().map(|Damaged { batch, reason, is_removed }| {
+        let error = Error::new(format!("bytecode of {}: {reason}", batch.archive));
+        error.with_help(if is_removed {
+            "it was removed: the next `run`, or `sitefs cache compile`, compiles it again"
         } else {
-            "no mount takes them any more; add the wheels again, or mount from a folder that has them"
+            "its owner can have it removed: sitefs cache verify"
         })
-    })
+    });
+    let wheels = damages.into_iter().map(|Damage { place, reason, is_set_aside }| {
+        let error = Error::new(format!("{}: {reason}", place.name));
+        error.with_help(if is_set_aside {
+            "no mount takes it any more; add the wheel again, or mount from a folder that has it"
+        } else {
+            "its owner can have it set aside: sitefs cache verify"
+        })
+    });
+    fail_with(bytecode.chain(wheels).collect(), "archives are damaged")
 }
 
 fn verify_wheels(wheels: &[PathBuf], options: &CacheOptions) -> Result<()> {
@@ -163,38 +201,59 @@ fn verify_environment(venv: &Path, progress: &Progress) -> Result<Vec<(PathBuf, 
 
 fn prune(CachePruneOptions { dry_run, options }: &CachePruneOptions) -> Result<()> {
     let store = Store::existing(&Store::choose(options.store.as_deref())?)?;
-    let Pruned { freed, used, young, of_others, leases } = store.prune(*dry_run)?;
-    let bytes: u64 = freed.iter().map(|freed| freed.bytes).sum();
+    let wheels = store.prune(*dry_run)?;
+    let gone = wheels.freed.iter().map(|freed| freed.place.archive()).collect();
+    let bytecode = upkeep::prune(&store, &gone, *dry_run)?;
     if options.json {
-        let one = |Freed { place, wheel, bytes }: &Freed| {
-            json!({"name": place.name, "sha256": place.sha256, "wheel": wheel.as_ref().map(ToString::to_string),
-                   "bytes": bytes})
-        };
-        let removed: Vec<_> = freed.iter().map(one).collect();
-        print(json!({"store": store.root(), "dry_run": dry_run, "removed": removed, "bytes": bytes,
-                     "kept": {"used": used, "young": young, "of_others": of_others}, "leases_ended": leases}));
+        print_pruned(&store, *dry_run, &wheels, &bytecode);
         return Ok(());
     }
+    let verb = if *dry_run { "would remove" } else { "removed" };
+    let Pruned { freed, used, young, of_others, leases: _ } = wheels;
     for Freed { place, wheel, bytes } in &freed {
         let wheel =
             wheel.as_ref().map_or_else(|| format!("{} {}", place.name, place.sha256), ToString::to_string);
         options.verbosity.say(format!("{wheel}  {}", size(*bytes)));
     }
-    let verb = if *dry_run { "would remove" } else { "removed" };
-    let kept: Vec<String> =
-        [(used, "in use"), (young, "added within the last hour"), (of_others, "of other users")]
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, why)| format!("{count} {why}"))
-            .collect();
-    let kept = if kept.is_empty() { String::new() } else { format!("; kept {}", kept.join(", ")) };
-    options.verbosity.say(format!(
-        "{verb} {}, {}, from {}{kept}",
-        wheels_of(freed.len()),
-        size(bytes),
-        store.root().display()
-    ));
+    let kept = kept([(used, "in use"), (young, "added within the last hour"), (of_others, "of other users")]);
+    let (count, bytes) = (wheels_of(freed.len()), size(freed.iter().map(|freed| freed.bytes).sum()));
+    options.verbosity.say(format!("{verb} {count}, {bytes}, from {}{kept}", store.root().display()));
+    let upkeep::Pruned { removed, used, of_others } = bytecode;
+    for (Batch { interpreter, archive, .. }, bytes) in &removed {
+        options.verbosity.say(format!("{archive}  bytecode of {interpreter}, {}", size(*bytes)));
+    }
+    if !removed.is_empty() || used + of_others > 0 {
+        let kept = self::kept([(used, "in use"), (of_others, "of other users")]);
+        let (count, bytes) = (archives_of(removed.len()), size(removed.iter().map(|(_, bytes)| bytes).sum()));
+        options.verbosity.say(format!("{verb} the bytecode of {count}, {bytes}{kept}"));
+    }
     Ok(())
+}
+
+fn print_pruned(store: &Store, is_dry_run: bool, wheels: &Pruned, bytecode: &upkeep::Pruned) {
+    let Pruned { freed, used, young, of_others, leases } = wheels;
+    let wheel = |Freed { place, wheel, bytes }: &Freed| {
+        json!({"name": place.name, "sha256": place.sha256, "wheel": wheel.as_ref().map(ToString::to_string),
+               "bytes": bytes})
+    };
+    let batch = |(Batch { interpreter, archive, .. }, bytes): &(Batch, u64)| json!({"interpreter": interpreter, "archive": archive, "bytes": bytes});
+    let removed: Vec<_> = freed.iter().map(wheel).collect();
+    let batches: Vec<_> = bytecode.removed.iter().map(batch).collect();
+    let bytes: u64 = freed.iter().map(|freed| freed.bytes).sum();
+    print(json!({"store": store.root(), "dry_run": is_dry_run, "removed": removed, "bytes": bytes,
+                 "kept": {"used": used, "young": young, "of_others": of_others}, "leases_ended": leases,
+                 "bytecode": {"removed": batches,
+                              "kept": {"used": bytecode.used, "of_others": bytecode.of_others}}}));
+}
+
+/// What stays, and why.
+fn kept<const N: usize>(kept: [(usize, &str); N]) -> String {
+    let kept: Vec<String> = kept
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, why)| format!("{count} {why}"))
+        .collect();
+    if kept.is_empty() { String::new() } else { format!("; kept {}", kept.join(", ")) }
 }
 
 /// The wheels that are named, and those in folders that are.
@@ -231,6 +290,10 @@ fn fail_with(mut errors: Vec<Error>, what: &str) -> Result<()> {
 
 fn wheels_of(count: usize) -> String {
     format!("{count} wheel{}", if count == 1 { "" } else { "s" })
+}
+
+fn archives_of(count: usize) -> String {
+    format!("{count} archive{}", if count == 1 { "" } else { "s" })
 }
 
 /// A number of bytes for people.

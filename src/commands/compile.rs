@@ -8,6 +8,8 @@ use rustix::io::Errno;
 #[cfg(target_os = "linux")]
 use rustix::process::{Pid, Signal, chdir, getpid, getppid, set_parent_process_death_signal, setsid};
 
+use super::inputs::Inputs;
+use super::resolve::resolve;
 use super::work::Work;
 use crate::bytecode::{Compiler, Outcome, Shelf, Task};
 use crate::cache::Archive;
@@ -23,21 +25,29 @@ use crate::sys::fork::{Fork, close_all_but, fork, silence};
 use crate::sys::priority::give_way;
 #[cfg(target_os = "linux")]
 use crate::sys::signals::{Received, Signals};
-use crate::venv::{Bytecode, Layout, Venv};
+use crate::venv::state::State;
+use crate::venv::{Bytecode, Interpreter, Layout, Venv};
 use crate::view::layers_of;
 
+/// Nothing is changed in the environment.
 pub(super) fn compile(command: &CacheCompileOptions) -> Result<()> {
     let started = Instant::now();
-    let verbosity = command.options.verbosity;
+    let CacheCompileOptions { wanted, verbosity, .. } = command;
     let venv = Venv::open(&command.venv)?;
-    let work = Work::plan(&venv, command.cache.as_deref(), &command.options, false)?;
-    let store = Store::create(&Store::choose(command.options.store.as_deref())?)?;
+    let interpreter = Interpreter::of(venv.root())?;
+    let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
+    let inputs = Inputs::choose(command.cache.as_deref(), wanted, None, &venv, &State::of(venv.root()))?;
+    let resolved = resolve(&inputs, &interpreter, &layout, wanted, *verbosity)?;
+    let store = Store::create(&Store::choose(wanted.store.as_deref())?)?;
     let job = Job {
+        layout: &layout,
+        bytecode: interpreter.bytecode.as_ref(),
+        archives: &resolved.archives,
         optimization: command.optimize.unwrap_or_else(optimization_by_variable),
-        ..Job::of(&work, command.jobs.unwrap_or_else(processors))
+        processes: command.jobs.unwrap_or_else(processors),
     };
-    let outcome = job.stoppable(&store, verbosity)?;
-    verbosity.say(summary(&outcome, &store, verbosity, started));
+    let outcome = job.stoppable(&store, *verbosity)?;
+    verbosity.say(summary(&outcome, &store, *verbosity, started));
     if outcome.is_cancelled { Err(stopped()) } else { Ok(()) }
 }
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{MountOptions, RunCommand};
+use crate::cli::{RunCommand, WantedOptions};
 use crate::error::{Context, Error, Result};
 use crate::lock::{self, Selection};
 use crate::venv::Venv;
@@ -22,7 +22,8 @@ impl Inputs {
     /// What the options say, else the lock beside the environment, else what was last mounted.
     pub(super) fn choose(
         cache: Option<&Path>,
-        options: &MountOptions,
+        options: &WantedOptions,
+        entries: Option<EntriesChoice>,
         venv: &Venv,
         state: &State,
     ) -> Result<Self> {
@@ -38,7 +39,7 @@ impl Inputs {
             selection = last.selection.clone();
         }
         let as_before = || last.as_ref().map(|last| last.entries.clone());
-        let entries = options.entries()?.or_else(as_before).unwrap_or_default();
+        let entries = entries.or_else(as_before).unwrap_or_default();
         let cache = cache
             .map(Path::to_path_buf)
             .or_else(|| variable("SITEFS_CACHE"))
@@ -75,7 +76,7 @@ pub(super) fn no_lock(venv: &Path) -> Error {
 }
 
 /// The lock files, by their absolute paths; none where nothing says which.
-fn locks(options: &MountOptions, venv: &Venv, last: Option<&MountRecord>) -> Result<Vec<PathBuf>> {
+fn locks(options: &WantedOptions, venv: &Venv, last: Option<&MountRecord>) -> Result<Vec<PathBuf>> {
     let mut beside = lock::NAMES.iter().map(|name| venv.root().with_file_name(name));
     let locks = if !options.requirements.is_empty() {
         options.requirements.clone()

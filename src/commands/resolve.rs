@@ -9,7 +9,7 @@ use super::fetch::Fetch;
 use super::inputs::{Inputs, no_lock};
 use super::tool::pause;
 use crate::cache::{Archive, Cache, CacheLock, Found, Unfound, Wanted};
-use crate::cli::MountOptions;
+use crate::cli::{Verbosity, WantedOptions};
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Pin, Target};
 use crate::progress::Progress;
@@ -31,14 +31,15 @@ pub(super) fn resolve(
     inputs: &Inputs,
     interpreter: &Interpreter,
     layout: &Layout,
-    options: &MountOptions,
+    options: &WantedOptions,
+    verbosity: Verbosity,
 ) -> Result<Resolved> {
     let target = Target { markers: &interpreter.markers, tags: &interpreter.tags };
     let locks = Lock::read(&inputs.requirements, target, &inputs.selection)?;
-    locks.notes.iter().for_each(|note| options.verbosity.note(note));
+    locks.notes.iter().for_each(|note| verbosity.note(note));
     // The environment may be one that is made for this, and removed again if it cannot be completed.
     let python = canonicalize(layout.python())?;
-    let search = Search { inputs, interpreter, layout, options, locks: &locks, python: &python };
+    let search = Search { inputs, interpreter, layout, options, verbosity, locks: &locks, python: &python };
     // Before anything is looked up, so that nothing vanishes in between.
     let mut cache_lock = search.lock()?;
     let (found, is_of_uv) = match search.find() {
@@ -53,7 +54,7 @@ pub(super) fn resolve(
     };
     let cache_lock = cache_lock.filter(|_| is_of_uv);
     if let Some(Err(why)) = &cache_lock {
-        options.verbosity.note(format!(
+        verbosity.note(format!(
             "{why}: do not run `uv cache prune` or `uv cache clean` while {} is mounted, they would not wait",
             layout.root.display()
         ));
@@ -66,7 +67,8 @@ struct Search<'a> {
     inputs: &'a Inputs,
     interpreter: &'a Interpreter,
     layout: &'a Layout,
-    options: &'a MountOptions,
+    options: &'a WantedOptions,
+    verbosity: Verbosity,
     locks: &'a Lock,
     python: &'a Path,
 }
@@ -74,12 +76,12 @@ struct Search<'a> {
 impl Search<'_> {
     /// uv's lock on the cache, or why it cannot be had; nothing where a person does without.
     fn lock(&self) -> Result<Option<Result<CacheLock, String>>> {
-        if self.options.no_cache_lock { Ok(None) } else { lock_cache(self.inputs, self.options).map(Some) }
+        if self.options.no_cache_lock { Ok(None) } else { lock_cache(self.inputs, self.verbosity).map(Some) }
     }
 
     /// The archives, and whether they are in a cache of uv's.
     fn find(&self) -> Result<(Found, bool), Unfound> {
-        let Self { inputs, interpreter, layout, options, .. } = self;
+        let Self { inputs, interpreter, layout, options, verbosity, .. } = self;
         let is_without_lock = inputs.requirements.is_empty();
         let selected = || self.locks.select(&interpreter.markers);
         let cache = match Cache::open(&inputs.cache) {
@@ -97,25 +99,24 @@ impl Search<'_> {
             selection: &inputs.selection,
             venv: &layout.root,
             store: options.store.as_deref(),
-            progress: &Progress::unless(options.verbosity.quiet),
+            progress: &Progress::unless(verbosity.quiet),
         });
         let found = found?;
         if let Some(why) = &found.unleased {
             let what = "`sitefs cache prune` will not know of this environment";
-            options.verbosity.detail(format!("{what}: {why}"));
+            verbosity.detail(format!("{what}: {why}"));
         }
         Ok((found, cache.is_of_uv()))
     }
 
     /// Has the tool that owns the cache get what is missing: uv also makes a cache of its own.
     fn fetch(&self, unfound: Unfound) -> Result<()> {
-        let &Self { inputs, layout, python, options, .. } = self;
+        let &Self { inputs, layout, python, verbosity, .. } = self;
         let cache = Cache::open(&inputs.cache).ok().filter(|cache| !cache.is_of_uv());
         if cache.is_some() && unfound.missing.iter().any(Pin::is_editable) {
             return Err(unfound.into());
         }
         let (missing, total) = (unfound.missing.as_slice(), unfound.total);
-        let verbosity = options.verbosity;
         let fetch = Fetch { missing, total, lock: self.locks, inputs, python, layout, verbosity };
         match cache {
             Some(cache) => fetch.with_pip(&cache),
@@ -141,7 +142,7 @@ const POLL: Duration = Duration::from_millis(50);
 const BRIEFLY: Duration = Duration::from_millis(500);
 
 /// Holds uv's lock on the cache, or says why not. Waits as long as uv would for who prunes it.
-fn lock_cache(inputs: &Inputs, options: &MountOptions) -> Result<Result<CacheLock, String>> {
+fn lock_cache(inputs: &Inputs, verbosity: Verbosity) -> Result<Result<CacheLock, String>> {
     let (started, mut is_said) = (Instant::now(), false);
     CacheLock::share(&inputs.cache, || {
         let cache = inputs.cache.display();
@@ -150,7 +151,7 @@ fn lock_cache(inputs: &Inputs, options: &MountOptions) -> Result<Result<CacheLoc
                 .with_help("wait for it to end; `lslocks` names it"));
         }
         if !is_said && started.elapsed() > BRIEFLY {
-            options.verbosity.note(format!("waiting for the process that prunes the cache {cache}"));
+            verbosity.note(format!("waiting for the process that prunes the cache {cache}"));
             is_said = true;
         }
         pause(POLL)

@@ -59,8 +59,9 @@ impl<'a> Work<'a> {
         let interpreter = Interpreter::of(venv.root())?;
         let layout = Layout::new(venv.root().to_path_buf(), interpreter.scheme.clone(), interpreter.version)?;
         let state = State::for_mount(venv.root(), options.read_only)?;
-        let inputs = Inputs::choose(cache, options, venv, &state)?;
-        let Resolved { archives, cache_lock, lease } = resolve(&inputs, &interpreter, &layout, options)?;
+        let inputs = Inputs::choose(cache, &options.wanted, options.entries()?, venv, &state)?;
+        let Resolved { archives, cache_lock, lease } =
+            resolve(&inputs, &interpreter, &layout, &options.wanted, options.verbosity)?;
         let (bytecode, has_begun) = (interpreter.bytecode, Cell::new(false));
         Ok(Self {
             layout,
@@ -198,7 +199,7 @@ impl<'a> Work<'a> {
 
     /// The store that was asked for.
     pub(super) fn store(&self) -> Option<&Path> {
-        self.options.store.as_deref()
+        self.options.wanted.store.as_deref()
     }
 
     /// The store's shelves with bytecode of the environment's interpreter, as far as there are any.

@@ -23,6 +23,7 @@ use super::filesystem::Filesystem;
 use super::log;
 use super::mount::{Access, mount, unmount};
 use super::watch;
+use crate::bytecode;
 use crate::cache::CacheLock;
 use crate::cache::store::renew;
 use crate::error::{Context, Error, Result};
@@ -41,8 +42,8 @@ const THREADS: usize = 2;
 /// How long a server that was told to end waits for those who still use the mount.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often the lease on a store is renewed, which holds for a month.
-const RENEWAL: Duration = Duration::from_secs(24 * 3600);
+/// How often a server says what it uses of a store. A lease holds for a month.
+const RENEWAL: Duration = bytecode::RENEWAL;
 
 /// How often the server of a `sitefs run` that has ended looks whether others still use its mount.
 const POLL: Duration = Duration::from_millis(100);
@@ -103,6 +104,7 @@ pub struct Running {
     is_run: bool,
     root: PathBuf,
     state: State,
+    view: Arc<View>,
     session: JoinHandle<io::Result<()>>,
     events: Receiver<Event>,
     lock: StateLock,
@@ -192,7 +194,7 @@ pub fn start(server: Server) -> Result<Running> {
     ::log::info!("serving {} as process {}", point.display(), record.pid);
     let (sender, events) = channel();
     let ended = sender.clone();
-    watch::start(view, session.notifier(), asked);
+    watch::start(Arc::clone(&view), session.notifier(), asked);
     std::thread::spawn(move || forward_signals(signals, &sender));
     let notifier = session.notifier();
     // A thread of its own: the kernel may wait for an answer of ours before it takes what it is told.
@@ -208,7 +210,7 @@ pub fn start(server: Server) -> Result<Running> {
         let error = Error::new(format!("{} cannot be mounted read-only: {errno}", record.cache.display()));
         return Err(error.with_help("leave that out with --no-cache-mount"));
     }
-    Ok(Running { record, device, is_run, root, state, session, events, lock, cache_lock, lease })
+    Ok(Running { record, device, is_run, root, state, view, session, events, lock, cache_lock, lease })
 }
 
 impl Running {
@@ -220,10 +222,27 @@ impl Running {
     /// Serves until the mount is gone, by unmount or by signal, and leaves the environment as it was before.
     pub fn wait(self) {
         let Self {
-            device, is_run, root, state, session, events, lock, cache_lock: _cache_lock, lease, ..
+            device,
+            is_run,
+            root,
+            state,
+            view,
+            session,
+            events,
+            lock,
+            cache_lock: _cache_lock,
+            lease,
+            ..
         } = self;
         let device = device.as_deref();
-        let first = first_event(&events, lease.as_deref(), RENEWAL);
+        let renew_all = || {
+            view.renew_bytecode();
+            if let Some(Err(error)) = lease.as_deref().map(renew) {
+                ::log::warn!("the lease on the store cannot be renewed: {error}");
+            }
+        };
+        let first = first_event(&events, renew_all, RENEWAL);
+        drop(view);
         // Given back by the server of a run, so that it sees whether there are others.
         let _lock = (!is_run).then_some(lock);
         let has_ended = match first {
@@ -275,17 +294,13 @@ enum Event {
     Signal(i32),
 }
 
-/// Waits for what ends the mount, and renews the lease on a store meanwhile.
-fn first_event(events: &Receiver<Event>, lease: Option<&Path>, every: Duration) -> Event {
+/// Waits for what ends the mount, and says meanwhile what is used of a store.
+fn first_event(events: &Receiver<Event>, renew: impl Fn(), every: Duration) -> Event {
     loop {
         match events.recv_timeout(every) {
             Ok(event) => return event,
             Err(RecvTimeoutError::Disconnected) => return Event::Ended,
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(Err(error)) = lease.map(renew) {
-                    ::log::warn!("the lease on the store cannot be renewed: {error}");
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => renew(),
         }
     }
 }
@@ -436,14 +451,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_renewed_until_the_mount_ends() {
+    fn what_is_used_is_renewed_until_the_mount_ends() {
         let lease = tempfile::NamedTempFile::new().unwrap();
         lease.as_file().set_modified(UNIX_EPOCH).unwrap();
         let (sender, events) = channel();
         let is_renewed = || lease.as_file().metadata().unwrap().modified().unwrap() > UNIX_EPOCH;
         std::thread::scope(|scope| {
-            let path = lease.path();
-            let waiting = scope.spawn(move || first_event(&events, Some(path), Duration::from_millis(1)));
+            let renew = || renew(lease.path()).unwrap();
+            let waiting = scope.spawn(move || first_event(&events, renew, Duration::from_millis(1)));
             while !is_renewed() {
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -105,6 +105,12 @@ impl View {
         shared.found.get(number)?.get_or_init(find).as_ref()
     }
 
+    /// Says that what was found in the store is used.
+    pub fn renew_bytecode(&self) {
+        let found = self.shared.iter().flat_map(|shared| &shared.found);
+        found.filter_map(|found| found.get()?.as_ref()).for_each(|found| found.bytecode.renew());
+    }
+
     /// Adds bytecode to a directory: its layers to the directory for it, which is made up where there is none.
     pub(super) fn add_bytecode(&self, directory: &Path, children: &mut Vec<Child>) {
         let Some(shared) = &self.shared else { return };

@@ -51,6 +51,23 @@ fn what_does_not_compile_is_no_error_and_not_tried_again() {
     test.python("import broken.python2").exits(1).says("SyntaxError");
 }
 
+/// What is about mounts is not among its options.
+#[test]
+fn its_options_are_those_that_do_something() {
+    let test = Sandbox::new();
+    let help = test.sitefs(["cache", "compile", "--help"]).succeeds();
+    help.says("--requirements")
+        .says("--group")
+        .says("--fetch")
+        .says("--store")
+        .says_nothing_of("--link-mode");
+    for option in
+        ["--link-mode=copy", "--entries=file", "--read-only", "--fold", "--python=python3", "--allow-other"]
+    {
+        Outcome::of(&mut compile_command(&test, &[option])).exits(2).says("unexpected argument");
+    }
+}
+
 #[test]
 fn what_was_killed_goes_on_with_what_is_missing() {
     let Some(test) = Sandbox::with_fuse() else { return };

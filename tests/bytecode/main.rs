@@ -7,6 +7,7 @@ mod common;
 mod compiling;
 mod importing;
 mod tools;
+mod upkeep;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

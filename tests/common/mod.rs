@@ -33,7 +33,7 @@ pub use run::{
     sitefs_below,
 };
 pub use sitefs::{all_mounts_below, mounts_below, servers_below, wait_until};
-pub use tree::{Entry, Kind, Tree, assert_same, comparable, exact_tree, tree};
+pub use tree::{Entry, Kind, Tree, age, assert_same, comparable, corrupt, exact_tree, tree};
 pub use venv::{Sandbox, python, pythons};
 pub use wheel::WheelBuilder;
 

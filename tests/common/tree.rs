@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
@@ -165,4 +166,21 @@ pub fn assert_same<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
     let shown = differences.iter().take(10).map(String::as_str).collect::<Vec<_>>().join("\n");
     let count = differences.len();
     assert!(count == 0, "{count} differences between {left_name} and {right_name}, the first:\n{shown}");
+}
+
+/// Has a file or directory be so old.
+pub fn age(path: &Path, hours: u64) {
+    let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+    fs_err::File::open(path).unwrap().set_modified(then).unwrap();
+}
+
+/// Changes a byte of a file that is read-only, and neither its size nor its time.
+pub fn corrupt(path: &Path) {
+    let mut bytes = fs_err::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let modified = fs_err::metadata(path).unwrap().modified().unwrap();
+    fs_err::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
+    fs_err::write(path, bytes).unwrap();
+    fs_err::set_permissions(path, PermissionsExt::from_mode(0o444)).unwrap();
+    fs_err::File::open(path).unwrap().set_modified(modified).unwrap();
 }

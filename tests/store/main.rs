@@ -12,9 +12,8 @@ mod wheelhouse;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use common::{Outcome, Sandbox, WheelBuilder};
+use common::{Outcome, Sandbox, WheelBuilder, age};
 
 /// Has the sandbox's folder of wheels as CACHE, and in it these wheels; the lock pins them.
 fn with_wheelhouse(mut test: Sandbox, wheels: &[WheelBuilder]) -> Sandbox {
@@ -61,12 +60,6 @@ fn leftovers(store: &Path) -> Vec<PathBuf> {
 /// The leases on a store.
 fn leases(store: &Path) -> Vec<PathBuf> {
     fs_err::read_dir(store.join("leases")).unwrap().map(|entry| entry.unwrap().path()).collect()
-}
-
-/// Has a file or directory be so old.
-fn age(path: &Path, hours: u64) {
-    let then = SystemTime::now() - Duration::from_secs(hours * 3600);
-    fs_err::File::open(path).unwrap().set_modified(then).unwrap();
 }
 
 fn greet() -> WheelBuilder {

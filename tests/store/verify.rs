@@ -4,22 +4,11 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::common::Sandbox;
+use crate::common::{Sandbox, corrupt};
 use crate::{GREET, age, archives, cache, greet, leases, leftovers, other, store, with_wheelhouse};
 
 fn sandbox() -> Option<Sandbox> {
     Some(with_wheelhouse(Sandbox::with_fuse()?, &[greet(), other()]))
-}
-
-/// Changes a byte of a file that is read-only, and neither its size nor its time.
-fn corrupt(path: &Path) {
-    let mut bytes = fs_err::read(path).unwrap();
-    bytes[0] ^= 1;
-    let modified = fs_err::metadata(path).unwrap().modified().unwrap();
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    fs_err::write(path, bytes).unwrap();
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
-    fs_err::File::open(path).unwrap().set_modified(modified).unwrap();
 }
 
 fn archive_of(test: &Sandbox, name: &str) -> PathBuf {
@@ -50,7 +39,7 @@ fn a_corrupted_file_of_the_store_is_found_named_and_mended() {
         .says("damaged")
         .says(module.to_str().unwrap());
     let list = cache(&test, ["list", "--json"]).succeeds().json();
-    assert!(list[0]["damage"].as_str().unwrap().contains("greet/__init__.py"));
+    assert!(list["wheels"][0]["damage"].as_str().unwrap().contains("greet/__init__.py"));
     test.mount().succeeds();
     test.python(GREET).succeeds().prints("hello");
     cache(&test, ["verify"]).succeeds();
@@ -193,6 +182,24 @@ fn an_environment_that_uses_other_wheels_now_keeps_those() {
     age_leases(&test, 2);
     cache(&test, ["prune"]).succeeds().says("greet-1.0").says("removed 1 wheel").says("1 in use");
     test.python("import other").succeeds();
+    test.unmount().succeeds();
+}
+
+/// A lock that changed a little leaves nothing behind.
+#[test]
+fn what_an_environment_uses_of_an_old_lease_stays_and_the_rest_goes() {
+    let Some(test) = sandbox() else { return };
+    test.mount().succeeds();
+    test.unmount().succeeds();
+    test.lock("greet==1.0");
+    test.mount().succeeds();
+    for archive in archives(&store(&test)) {
+        age(archive.parent().unwrap(), 2);
+    }
+    cache(&test, ["prune"]).succeeds().says("removed 0 wheels").says("2 in use");
+    age_leases(&test, 2);
+    cache(&test, ["prune"]).succeeds().says("other-2.0").says("removed 1 wheel").says("1 in use");
+    test.python(GREET).succeeds().prints("hello");
     test.unmount().succeeds();
 }
 

@@ -161,9 +161,9 @@ fn the_store_is_a_cache_too() {
         [OsStr::new("list"), OsStr::new("--json"), OsStr::new("--store"), test.cache.as_os_str()],
     );
     let list = list.succeeds().json();
-    assert_eq!(list[0]["name"], "greet");
-    assert_eq!(list[0]["wheel"], "greet-1.0-py3-none-any.whl");
-    assert_eq!(list[1]["version"], "2.0");
+    assert_eq!(list["wheels"][0]["name"], "greet");
+    assert_eq!(list["wheels"][0]["wheel"], "greet-1.0-py3-none-any.whl");
+    assert_eq!(list["wheels"][1]["version"], "2.0");
 }
 
 #[test]

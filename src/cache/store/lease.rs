@@ -3,6 +3,7 @@
 //!
 //! A lease is a file; when it was last written, by the clock of the store's drive, is when it was renewed.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,34 +86,28 @@ pub fn renew(lease: &Path) -> Result<()> {
 }
 
 /// What an environment itself says of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It uses what is leased.
-    Uses,
-    /// It is gone, or uses other wheels.
-    UsesNot,
-    /// It is on another machine, or in another container, or cannot be looked at.
-    Unknown,
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// Those of the wheels that it uses.
+    pub(super) uses: HashSet<String>,
+    /// Whether it uses no other: it can be asked, and is not on another machine or in another container.
+    pub(super) is_all: bool,
 }
 
 impl Lease {
     /// Asks the environment, if it can be reached from here.
     pub(super) fn ask(&self, store: &Store) -> Answer {
         if self.host != posix::host() {
-            return Answer::Unknown;
+            return Answer::default();
         }
-        let uses = State::of(&self.venv).mount_record().map(|record| {
-            let mut layers = record.distributions.iter().flat_map(|distribution| &distribution.layers);
-            layers.any(|layer| store.place_of(layer).is_some_and(|place| self.wheels.contains(&place.key())))
-        });
+        let record = State::of(&self.venv).mount_record();
         // The same path may lead somewhere else in a container, or after a drive was unmounted.
         let is_same_view = self.surroundings.is_some() && self.surroundings == surroundings();
-        match uses {
-            Some(true) => Answer::Uses,
-            Some(false) if is_same_view => Answer::UsesNot,
-            None if is_same_view && is_gone(&self.venv) => Answer::UsesNot,
-            _ => Answer::Unknown,
-        }
+        let is_all = is_same_view && (record.is_some() || is_gone(&self.venv));
+        let distributions = record.into_iter().flat_map(|record| record.distributions);
+        let layers = distributions.flat_map(|distribution| distribution.layers);
+        let used = layers.filter_map(|layer| Some(store.place_of(&layer)?.key()));
+        Answer { uses: used.filter(|key| self.wheels.contains(key)).collect(), is_all }
     }
 }
 

@@ -4,7 +4,7 @@
 //! again, and puts back what has one by then. So one of the two sees the other, without any lock.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::lease::{Answer, HOLDS};
@@ -53,7 +53,8 @@ impl Store {
         staging.sweep()?;
         let now = staging.now()?;
         let mut pruned = Pruned::default();
-        let used = self.mark(now, is_dry_run, &mut pruned)?;
+        let (used, ended) = self.mark(&staging, now, is_dry_run)?;
+        pruned.leases = ended;
         let mut taken = HashMap::new();
         for place in self.places()? {
             let metadata = match fs_err::symlink_metadata(&place.directory) {
@@ -75,52 +76,45 @@ impl Store {
             } else {
                 let aside = staging.path().join(&place.sha256);
                 let details = place.details().ok();
-                fs_err::rename(&place.directory, &aside)?;
-                taken.insert(place.key(), (place, details, aside));
+                match fs_err::rename(&place.directory, &aside) {
+                    Ok(()) => drop(taken.insert(place.key(), (place, details, aside))),
+                    // Another prunes, too.
+                    Err(error) if is_absent(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        for (_, lease) in self.all_leases()? {
-            for key in &lease.wheels {
-                if !used.contains(key)
-                    && let Some((place, _, aside)) = taken.remove(key)
-                {
-                    self.put_back(&place, &aside)?;
-                    pruned.used += 1;
-                }
+        let leased = if taken.is_empty() { HashSet::new() } else { self.mark(&staging, now, is_dry_run)?.0 };
+        for key in &leased {
+            if let Some((place, _, aside)) = taken.remove(key) {
+                self.put_back(&place, &aside)?;
+                pruned.used += 1;
             }
         }
         self.sweep(taken.into_values(), &mut pruned)?;
         Ok(pruned)
     }
 
-    /// The wheels that are used. Leases that do not hold any more are removed.
-    fn mark(&self, now: SystemTime, is_dry_run: bool, pruned: &mut Pruned) -> Result<HashSet<String>> {
-        let mut used = HashSet::new();
+    /// The wheels that are used, and how many leases do not hold any more: these are removed.
+    fn mark(&self, staging: &Staging, now: SystemTime, is_dry_run: bool) -> Result<(HashSet<String>, usize)> {
+        let (mut used, mut ended) = (HashSet::new(), 0);
         for (path, lease) in self.all_leases()? {
-            let Ok(renewed) = fs_err::symlink_metadata(&path).and_then(|metadata| metadata.modified()) else {
-                continue;
-            };
-            let age = age(now, renewed);
-            let holds = match lease.ask(self) {
-                Answer::Uses => true,
-                // A mount takes its lease before the environment says that it is mounted.
-                Answer::UsesNot => age < YOUNG,
-                Answer::Unknown => age < HOLDS,
-            };
-            if holds {
+            let Ok(renewed) = modified(&path) else { continue };
+            let Answer { uses, is_all } = lease.ask(self);
+            // A mount takes its lease before the environment says that it is mounted.
+            let holds = age(now, renewed) < if is_all { YOUNG } else { HOLDS };
+            if !holds && !uses.is_empty() {
+                used.extend(uses);
+            } else if holds || !is_dry_run && !end(&path, renewed, staging)? {
                 used.extend(lease.wheels);
-                continue;
-            }
-            pruned.leases += 1;
-            if !is_dry_run {
-                // Another user's stays, and does not hold.
-                let _ = fs_err::remove_file(&path);
+            } else {
+                ended += 1;
             }
         }
-        Ok(used)
+        Ok((used, ended))
     }
 
-    fn put_back(&self, place: &Place, aside: &std::path::Path) -> Result<()> {
+    fn put_back(&self, place: &Place, aside: &Path) -> Result<()> {
         let parent = place.directory.parent().unwrap_or(&self.root);
         posix::make_directory(parent, self.mode)?;
         match fs_err::rename(aside, &place.directory) {
@@ -146,6 +140,23 @@ impl Store {
         pruned.freed.sort_by_key(|freed| freed.place.key());
         Ok(())
     }
+}
+
+/// Removes a lease, unless it is renewed just now. Another user's stays, and does not hold.
+fn end(lease: &Path, renewed: SystemTime, staging: &Staging) -> Result<bool> {
+    let aside = staging.path().join(lease.file_name().unwrap_or_default());
+    if fs_err::rename(lease, &aside).is_err() {
+        return Ok(true);
+    }
+    let is_renewed = modified(&aside)? != renewed;
+    if is_renewed {
+        fs_err::rename(&aside, lease)?;
+    }
+    Ok(!is_renewed)
+}
+
+fn modified(path: &Path) -> std::io::Result<SystemTime> {
+    fs_err::symlink_metadata(path).and_then(|metadata| metadata.modified())
 }
 
 fn age(now: SystemTime, then: SystemTime) -> Duration {

@@ -132,7 +132,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Removes a directory with all that is in it, and says how many bytes that had.
-pub(super) fn remove(path: &Path) -> io::Result<u64> {
+pub(crate) fn remove(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in WalkDir::new(path) {
         let entry = entry?;
