@@ -49,8 +49,12 @@ pub(super) fn file_name(address: &str) -> String {
 /// A path of a lock that lies in `directory`: absolute, with `..` resolved by name, as uv writes it into
 /// `direct_url.json`.
 pub(super) fn absolute(directory: &Path, path: &str) -> Result<PathBuf> {
-    let path = std::path::absolute(directory.join(path))
-        .context(|| format!("the path `{path}` is not understood"))?;
+    resolved(&directory.join(path)).context(|| format!("the path `{path}` is not understood"))
+}
+
+/// A path, absolute and with `..` resolved by name.
+pub(super) fn resolved(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
     let mut resolved = PathBuf::new();
     for component in path.components() {
         match component {

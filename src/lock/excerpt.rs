@@ -93,7 +93,7 @@ impl Lock {
     }
 }
 
-/// Whether it is not editable, though its line of a requirements file says so.
+/// Whether it is wanted as a plain folder, whatever its line of a requirements file says.
 fn is_made_plain(pin: &Pin) -> bool {
     matches!(pin.source, Source::Directory { editable: Some(false), .. })
 }

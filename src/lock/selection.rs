@@ -120,12 +120,12 @@ impl Selection {
         self.extras.iter().chain(&self.no_extras)
     }
 
-    /// Makes a pin plain that is wanted so, if it is editable.
+    /// Makes a folder that is wanted so a plain one. As in uv, one that is plain anyway is noted as such, too.
     pub(super) fn without_editable(&self, mut pin: Pin) -> Pin {
-        if let Source::Directory { editable: Some(editable), .. } = &mut pin.source
+        if let Source::Directory { editable, .. } = &mut pin.source
             && self.refuses_editable(&pin.name)
         {
-            *editable = false;
+            *editable = Some(false);
         }
         pin
     }

@@ -13,6 +13,7 @@ mod fetch;
 mod install;
 mod project;
 mod pylock;
+mod requirements;
 mod sources;
 mod uv_lock;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{Outcome, Sandbox, Tree, Uv, WheelBuilder, comparable};
+use crate::common::{Outcome, Sandbox, Tree, Uv, WheelBuilder, clean_command, comparable};
 
 /// A project and the folder around it: an index of wheels, a cache, environments.
 pub(crate) struct Project {
@@ -98,6 +98,30 @@ impl Project {
             self.uv_command(["pip", "sync", "--quiet", "--preview", "--allow-empty-requirements"]);
         command.arg(lock).args(options).env("VIRTUAL_ENV", &venv).env_remove("UV_PYTHON");
         self.installed(&mut command, &venv)
+    }
+
+    /// What `uv pip install` with these options makes of requirements, without what they depend on; or the error that it
+    /// ends with.
+    pub(crate) fn pip_install(&self, lock: &str, options: &[&str]) -> Result<Seen, String> {
+        let venv = self.fresh_venv();
+        let mut command = self.uv_command(["pip", "install", "--quiet", "--no-deps", "-r", lock]);
+        command.args(options).env("VIRTUAL_ENV", &venv).env_remove("UV_PYTHON");
+        self.installed(&mut command, &venv)
+    }
+
+    /// A pip of its own, of a version that has `pip lock`, to be run in the project.
+    pub(crate) fn pip_command(&self) -> Command {
+        let pip = self.test.root().join("pip");
+        if !pip.exists() {
+            self.test.uv().venv(&pip, &self.test.python);
+            let mut install = self.test.uv().command(["pip", "install", "--quiet", "pip==25.3", "--python"]);
+            Uv::use_the_network(&mut install);
+            install.arg(pip.join("bin/python")).env("UV_CACHE_DIR", self.test.root().join("cache-of-pip"));
+            Outcome::of(&mut install).succeeds();
+        }
+        let mut command = clean_command(pip.join("bin/python"), &self.test.home());
+        command.args(["-m", "pip"]).current_dir(&self.folder);
+        command
     }
 
     fn installed(&self, command: &mut Command, venv: &Path) -> Result<Seen, String> {

@@ -1,6 +1,6 @@
 //! pylock.toml, as uv and pip write it, and as the standard allows it.
 
-use crate::common::{Outcome, clean_command};
+use crate::common::Outcome;
 use crate::project::Project;
 use crate::{are_the_same, newest_only, two_pythons, wheel};
 
@@ -44,28 +44,33 @@ fn what_uv_export_and_uv_pip_compile_write_gives_what_uv_installs() {
             ),
             ("pylock.plain.toml", &["--no-editable", "--no-dev"], format!("app-1.0 alpha-1.0 {beta}")),
             ("pylock.dev.toml", &["--only-dev"], "lint-1.0".to_owned()),
+            (
+                "pylock.index.toml",
+                &["--no-emit-project", "--all-extras", "--all-groups"],
+                format!("alpha-1.0 {beta} extra-a-1.0 lint-1.0"),
+            ),
         ];
         for (lock, options, expected) in &rows {
             let export = ["export", "--quiet", "--format", "pylock.toml", "-o", lock];
             project.uv(&[&export[..], options].concat()).succeeds();
             are_the_same(&project, lock, &[("", expected)], |options| project.pip_sync(lock, options));
         }
-        let compile = [
-            "pip",
-            "compile",
-            "--quiet",
-            "--universal",
-            "pyproject.toml",
-            "--format",
-            "pylock.toml",
-            "-o",
-            "pylock.compiled.toml",
-        ];
-        project.uv(&compile).succeeds();
-        let expected = format!("alpha-1.0 {beta}");
-        are_the_same(&project, "pylock.compiled.toml", &[("", &expected)], |options| {
-            project.pip_sync("pylock.compiled.toml", options)
-        });
+        let compiled = format!("alpha-1.0 {beta}");
+        for (lock, options, expected) in [
+            ("pylock.compiled.toml", &["--universal"][..], compiled.clone()),
+            ("pylock.here.toml", &[], compiled.clone()),
+            ("pylock.extra.toml", &["--universal", "--extra", "a"], format!("{compiled} extra-a-1.0")),
+            (
+                "pylock.all.toml",
+                &["--all-extras", "--group", "dev"],
+                format!("{compiled} extra-a-1.0 lint-1.0"),
+            ),
+        ] {
+            let compile =
+                ["pip", "compile", "--quiet", "pyproject.toml", "--format", "pylock.toml", "-o", lock];
+            project.uv(&[&compile[..], options].concat()).succeeds();
+            are_the_same(&project, lock, &[("", &expected)], |options| project.pip_sync(lock, options));
+        }
         fs_err::copy(project.folder.join("pylock.compiled.toml"), project.folder.join("by-content")).unwrap();
         project.mount("by-content", &[]).unwrap();
     }
@@ -76,30 +81,18 @@ fn what_pip_lock_writes_gives_what_uv_installs() {
     if !crate::common::fuse() {
         return;
     }
-    let [_, python] = two_pythons();
-    let project = project(&python);
-    let pip = project.test.root().join("pip");
-    project.test.uv().venv(&pip, &python);
-    let mut install = project.test.uv().command(["pip", "install", "--quiet", "pip==25.3", "--python"]);
-    crate::common::Uv::use_the_network(&mut install);
-    install.arg(pip.join("bin/python")).env("UV_CACHE_DIR", project.test.root().join("cache-of-pip"));
-    Outcome::of(&mut install).succeeds();
-    let mut lock = clean_command(pip.join("bin/python"), &project.test.home());
-    lock.args([
-        "-m",
-        "pip",
-        "lock",
-        "--quiet",
-        "--no-index",
-        "--find-links",
-        "../wheels",
-        "alpha",
-        "extra-a",
-    ]);
-    Outcome::of(lock.args(["-o", "pylock.toml"]).current_dir(&project.folder)).succeeds();
-    are_the_same(&project, "pylock.toml", &[("", "alpha-1.0 beta-2.0 extra-a-1.0")], |options| {
-        project.pip_sync("pylock.toml", options)
-    });
+    for python in two_pythons() {
+        let project = project(&python);
+        for (lock, wanted, expected) in [
+            ("pylock.toml", &["alpha", "extra-a"][..], "alpha-1.0 beta-2.0 extra-a-1.0"),
+            ("pylock.old.toml", &["alpha", "beta<2", "never; sys_platform == 'win32'"], "alpha-1.0 beta-1.0"),
+        ] {
+            let mut pip = project.pip_command();
+            pip.args(["lock", "--quiet", "--no-index", "--find-links", "../wheels", "-o", lock]).args(wanted);
+            Outcome::of(&mut pip).succeeds();
+            are_the_same(&project, lock, &[("", expected)], |options| project.pip_sync(lock, options));
+        }
+    }
 }
 
 /// Neither uv nor pip writes these yet; uv reads them.
@@ -108,8 +101,10 @@ fn extras_and_groups_give_what_uv_installs() {
     if !crate::common::fuse() {
         return;
     }
-    let [oldest, _] = two_pythons();
-    let project = project(&oldest);
+    two_pythons().iter().for_each(|python| extras_and_groups_give(&project(python)));
+}
+
+fn extras_and_groups_give(project: &Project) {
     let package = |name: &str, version: &str, marker: &str| {
         let file = format!("{}-{version}-py3-none-any.whl", name.replace('-', "_"));
         let bytes = fs_err::read(project.test.root().join("wheels").join(&file)).unwrap();
@@ -126,17 +121,18 @@ fn extras_and_groups_give_what_uv_installs() {
         package("extra-a", "1.0", "'a' in extras and 'dev' in dependency_groups and sys_platform != 'win32'"),
         package("lint", "1.0", "'dev' in dependency_groups or 'all' in dependency_groups"),
     ];
-    let project = project.file(
-        "pylock.toml",
-        &format!(
+    fs_err::write(
+        project.folder.join("pylock.toml"),
+        format!(
             "lock-version = \"1.0\"\ncreated-by = \"a test\"\nrequires-python = \">=3.10\"\n\
              environments = [\"sys_platform == 'linux'\", \"sys_platform == 'darwin'\"]\n\
              extras = [\"a\", \"old-one\"]\ndependency-groups = [\"dev\", \"old\", \"all\"]\ndefault-groups = [\"dev\"]\n\n{}",
             packages.join("\n")
         ),
-    );
+    )
+    .unwrap();
     are_the_same(
-        &project,
+        project,
         "pylock.toml",
         &[
             ("", "alpha-1.0 beta-1.0 lint-1.0"),

@@ -1,81 +1,105 @@
 //! Where a distribution can come from: Git, URLs, archives and folders on this machine.
 
+use std::path::{Path, PathBuf};
+
+use crate::common::Outcome;
 use crate::project::Project;
 use crate::tools::{Server, Uv};
 use crate::{are_the_same, two_pythons};
 
 const NEWEST: &str = "0.13.9";
 
-/// A project with a dependency of each kind of source.
-fn project() -> (Project, Server) {
-    let [_, python] = two_pythons();
-    let project = Project::new(&python);
-    let maker = Uv::new(NEWEST);
-    let (repository, _) = maker.repository("from-git", "1.0");
-    let (by_branch, _) = maker.repository("from-branch", "1.0");
-    for (name, kind) in
-        [("url-wheel", "wheel"), ("url-sdist", "sdist"), ("path-wheel", "wheel"), ("path-sdist", "sdist")]
-    {
-        maker.build(name, "1.0", kind);
+/// A project with a dependency of each kind of source, where each stays.
+struct Sources {
+    project: Project,
+    _server: Server,
+}
+
+impl Sources {
+    fn new(python: &Path) -> Self {
+        let project = Project::new(python);
+        let maker = Uv::new(NEWEST);
+        let (repository, _) = maker.repository("from-git", "1.0");
+        let (by_branch, _) = maker.repository("from-branch", "1.0");
+        for (name, kind) in
+            [("url-wheel", "wheel"), ("url-sdist", "sdist"), ("path-wheel", "wheel"), ("path-sdist", "sdist")]
+        {
+            maker.build(name, "1.0", kind);
+        }
+        for name in ["plain", "linked", "not-a-package", "git-folder", "git-other"] {
+            maker.project(name, "1.0");
+        }
+        for (name, kind) in [("index-sdist", "sdist"), ("index-wheel", "wheel")] {
+            let built = maker.build(name, "1.0", kind);
+            fs_err::copy(&built, project.test.root().join("wheels").join(built.file_name().unwrap()))
+                .unwrap();
+        }
+        // What uv finds must stay where it is: the maker's folder goes with it.
+        let outside = project.test.root().join("outside");
+        let sources = [maker.folder().to_str().unwrap(), outside.to_str().unwrap()];
+        project.test.run("cp", &[&["-a"], &sources[..]].concat()).succeeds();
+        fs_err::remove_file(outside.join("not-a-package-1.0/backend.py")).unwrap();
+        let server = Server::new(&outside.join("dist"));
+        let wheel_url = server.url("url_wheel-1.0-py3-none-any.whl".as_ref());
+        let sdist_url = server.url("url_sdist-1.0.tar.gz".as_ref());
+        let git = |folder: &Path| format!("file://{}", outside.join(folder.file_name().unwrap()).display());
+        let several = several(&project, &outside);
+        let project = project.package(
+            ".",
+            "app",
+            &format!(
+                "version = \"1.0\"\nrequires-python = \">=3.10\"\ndependencies = [\"from-git\", \"from-branch\", \
+                 \"url-wheel\", \"url-sdist\", \"path-wheel\", \"path-sdist\", \"plain\", \"linked\", \"not-a-package\", \
+                 \"index-sdist\", \"index-wheel\", \"git-folder\", \"git-other\"]\n[tool.uv.sources]\n\
+                 from-git = {{git = \"{}\", tag = \"v1\"}}\nfrom-branch = {{git = \"{}\"}}\n\
+                 git-folder = {{git = \"file://{several}\", subdirectory = \"folder\"}}\n\
+                 git-other = {{git = \"file://{several}\", subdirectory = \"deep/other\"}}\n\
+                 url-wheel = {{url = \"{wheel_url}\"}}\nurl-sdist = {{url = \"{sdist_url}\"}}\n\
+                 path-wheel = {{path = \"../outside/dist/path_wheel-1.0-py3-none-any.whl\"}}\n\
+                 path-sdist = {{path = \"../outside/dist/path_sdist-1.0.tar.gz\"}}\n\
+                 plain = {{path = \"../outside/plain-1.0\"}}\n\
+                 linked = {{path = \"../outside/linked-1.0\", editable = true}}\n\
+                 not-a-package = {{path = \"../outside/not-a-package-1.0\", package = false}}\n",
+                git(&repository),
+                git(&by_branch),
+                several = several.display(),
+            ),
+        );
+        project.uv(&["lock"]).succeeds();
+        // When uv has just built an sdist, it writes a file more than when it has it in its cache.
+        project.sync(&[]).unwrap();
+        Self { project, _server: server }
     }
-    for name in ["plain", "linked", "not-a-package"] {
-        maker.project(name, "1.0");
+}
+
+/// A Git repository with several projects in it.
+fn several(project: &Project, outside: &Path) -> PathBuf {
+    let repository = outside.join("several");
+    fs_err::create_dir_all(repository.join("deep")).unwrap();
+    for (from, to) in [("git-folder-1.0", "folder"), ("git-other-1.0", "deep/other")] {
+        fs_err::rename(outside.join(from), repository.join(to)).unwrap();
     }
-    for (name, kind) in [("index-sdist", "sdist"), ("index-wheel", "wheel")] {
-        let built = maker.build(name, "1.0", kind);
-        fs_err::copy(&built, project.test.root().join("wheels").join(built.file_name().unwrap())).unwrap();
+    for arguments in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "--message", "Begin"]] {
+        let mut git = project.test.command("git");
+        git.args(["-c", "user.name=test", "-c", "user.email=test@test.example"]);
+        Outcome::of(git.args(arguments).current_dir(&repository)).succeeds();
     }
-    // What uv finds must stay where it is: the maker's folder goes with it.
-    let outside = project.test.root().join("outside");
-    project.test.run("cp", &["-a", maker.folder().to_str().unwrap(), outside.to_str().unwrap()]).succeeds();
-    project
-        .test
-        .run("rm", &["-r", outside.join("not-a-package-1.0/backend.py").to_str().unwrap()])
-        .succeeds();
-    let server = Server::new(&outside.join("dist"));
-    let wheel_url = server.url("url_wheel-1.0-py3-none-any.whl".as_ref());
-    let sdist_url = server.url("url_sdist-1.0.tar.gz".as_ref());
-    let git =
-        |folder: &std::path::Path| format!("file://{}", outside.join(folder.file_name().unwrap()).display());
-    let project = project.package(
-        ".",
-        "app",
-        &format!(
-            "version = \"1.0\"\nrequires-python = \">=3.10\"\ndependencies = [\"from-git\", \"from-branch\", \
-             \"url-wheel\", \"url-sdist\", \"path-wheel\", \"path-sdist\", \"plain\", \"linked\", \"not-a-package\", \
-             \"index-sdist\", \"index-wheel\"]\n[tool.uv.sources]\n\
-             from-git = {{git = \"{}\", tag = \"v1\"}}\nfrom-branch = {{git = \"{}\"}}\n\
-             url-wheel = {{url = \"{wheel_url}\"}}\nurl-sdist = {{url = \"{sdist_url}\"}}\n\
-             path-wheel = {{path = \"../outside/dist/path_wheel-1.0-py3-none-any.whl\"}}\n\
-             path-sdist = {{path = \"../outside/dist/path_sdist-1.0.tar.gz\"}}\n\
-             plain = {{path = \"../outside/plain-1.0\"}}\n\
-             linked = {{path = \"../outside/linked-1.0\", editable = true}}\n\
-             not-a-package = {{path = \"../outside/not-a-package-1.0\", package = false}}\n",
-            git(&repository),
-            git(&by_branch),
-        ),
-    );
-    project.uv(&["lock"]).succeeds();
-    (project, server)
+    repository
 }
 
 const ALL: &str = "app-1.0-editable from-git-1.0 from-branch-1.0 url-wheel-1.0 url-sdist-1.0 path-wheel-1.0 path-sdist-1.0 \
-                   plain-1.0 linked-1.0-editable index-sdist-1.0 index-wheel-1.0";
+                   plain-1.0 linked-1.0-editable index-sdist-1.0 index-wheel-1.0 git-folder-1.0 git-other-1.0";
 
 #[test]
 fn every_source_of_a_uv_lock_gives_what_uv_installs() {
     if !crate::common::fuse() {
         return;
     }
-    let (project, _server) = project();
-    // When uv has just built an sdist, it writes a file more than when it has it in its cache.
-    project.sync(&[]).unwrap();
-    are_the_same(
-        &project,
-        "uv.lock",
-        &[("", ALL), ("--no-editable", &ALL.replace("-editable", ""))],
-        |options| project.sync(options),
-    );
+    for python in two_pythons() {
+        let Sources { project, .. } = &Sources::new(&python);
+        let rows = [("", ALL), ("--no-editable", &ALL.replace("-editable", ""))];
+        are_the_same(project, "uv.lock", &rows, |options| project.sync(options));
+    }
 }
 
 #[test]
@@ -83,8 +107,58 @@ fn every_source_of_a_pylock_gives_what_uv_installs() {
     if !crate::common::fuse() {
         return;
     }
-    let (project, _server) = project();
-    project.sync(&[]).unwrap();
-    project.uv(&["export", "--quiet", "--format", "pylock.toml", "-o", "pylock.toml"]).succeeds();
-    are_the_same(&project, "pylock.toml", &[("", ALL)], |options| project.pip_sync("pylock.toml", options));
+    for python in two_pythons() {
+        let Sources { project, .. } = &Sources::new(&python);
+        project.uv(&["export", "--quiet", "--format", "pylock.toml", "-o", "pylock.toml"]).succeeds();
+        are_the_same(project, "pylock.toml", &[("", ALL)], |options| {
+            project.pip_sync("pylock.toml", options)
+        });
+        let plain = ALL.replace("-editable", "");
+        are_the_same(project, "pylock.toml", &[("--no-editable", &plain)], |options| {
+            project.pip_install("pylock.toml", options)
+        });
+        lock_with_pip(project);
+        let others = ALL.replace("path-wheel-1.0 path-sdist-1.0", "");
+        are_the_same(project, "../pylock.pip.toml", &[("", &others)], |options| {
+            project.pip_sync("../pylock.pip.toml", options)
+        });
+    }
+}
+
+/// What pip writes of the same, but for archives by path: these it names by URLs that uv does not take.
+fn lock_with_pip(project: &Project) {
+    let requirements = project.folder.join("all.txt");
+    let export = ["export", "--quiet", "--no-hashes", "--format", "requirements.txt", "-o", "all.txt"];
+    project.uv(&export).succeeds();
+    let text = fs_err::read_to_string(&requirements).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("outside/dist")).collect();
+    assert!(lines.len() + 2 == text.lines().count(), "{text}");
+    fs_err::write(&requirements, lines.join("\n")).unwrap();
+    let mut lock = project.pip_command();
+    // Its paths must lie below the folder of the lock.
+    lock.args(["lock", "--quiet", "--no-index", "--find-links", "../wheels", "-r", "all.txt"]);
+    Outcome::of(lock.args(["-o", "../pylock.pip.toml"])).succeeds();
+}
+
+#[test]
+fn every_source_of_requirements_gives_what_uv_installs() {
+    if !crate::common::fuse() {
+        return;
+    }
+    for python in two_pythons() {
+        let Sources { project, .. } = &Sources::new(&python);
+        project
+            .uv(&["export", "--quiet", "--format", "requirements.txt", "-o", "requirements.txt"])
+            .succeeds();
+        are_the_same(project, "requirements.txt", &[("", ALL)], |options| {
+            project.pip_sync("requirements.txt", options)
+        });
+        let rows = [
+            ("--no-editable", &*ALL.replace("-editable", "")),
+            ("--no-editable-package Linked", &ALL.replace("linked-1.0-editable", "linked-1.0")),
+        ];
+        are_the_same(project, "requirements.txt", &rows, |options| {
+            project.pip_install("requirements.txt", options)
+        });
+    }
 }

@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::python::PackageName;
 
 use crate::lock::Source;
-use crate::lock::artifact::file_name;
+use crate::lock::artifact::{file_name, resolved};
 
 /// A source, and what its text says of the distribution.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ fn file_url_path(url: &str, after_scheme: &str, directory: &Path) -> Result<Path
 }
 
 fn on_disk(path: &Path, editable: bool, fragment: &Fragment) -> Result<Source> {
-    let path = std::path::absolute(path).context(|| "the path is not understood".to_owned())?;
+    let path = resolved(path).context(|| "the path is not understood".to_owned())?;
     if is_archive(&path.to_string_lossy()) {
         let url = Url::from_file_path(&path).map_err(|()| Error::new("the path is not understood"))?;
         let subdirectory = fragment.subdirectory.clone();
@@ -247,6 +247,9 @@ mod tests {
             ("./a", "/work dir/a"),
             (".[extra]", "/work dir"),
             ("file:a", "/work dir/a"),
+            ("../b/./c", "/b/c"),
+            ("file:///a/../b", "/b"),
+            ("./a#subdirectory=b/c", "/work dir/a/b/c"),
             ("file:///a%20b/", "/a b"),
             ("file://localhost/a", "/a"),
             ("/a#egg=x&subdirectory=s", "/a/s"),
