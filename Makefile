@@ -104,9 +104,23 @@ stress: tools fuse disks ## stress-ng's file system stressors on mounted views, 
 demo: build tools fuse ## mount a real environment out of a real cache, and use it
 	@examples/demo/demo.sh $(UV) $(CARGO_TARGET_DIR)/release/sitefs target/demo
 
+# What is measured, and on what; the slow disk is a program of the bench.
+RUN_BENCH = python3 benches/bench.py --uv $(UV) --sitefs $(CARGO_TARGET_DIR)/release/sitefs --slow-disk $(CARGO_TARGET_DIR)/release/examples/slow_disk \
+    --requirements tests/corpora/data.txt --more-requirements tests/corpora/cloud.txt
+
+.PHONY: slow-disk
+slow-disk:
+	cargo build --release --locked --example slow_disk
+
 .PHONY: bench
-bench: build tools fuse ## measure beside uv and overlayfs, a quarter of an hour; BENCH=--quick for two minutes
-	@python3 benches/bench.py --uv $(UV) --sitefs $(CARGO_TARGET_DIR)/release/sitefs --requirements tests/corpora/data.txt $(BENCH)
+bench: build slow-disk tools fuse ## measure beside uv and overlayfs, twenty minutes; BENCH=--quick for five, BENCH=--help for more
+	@$(RUN_BENCH) $(BENCH)
+
+SOAK_MINUTES := 60
+
+.PHONY: soak-bench
+soak-bench: build slow-disk tools fuse ## work on one mount for SOAK_MINUTES, and watch its server's memory
+	@$(RUN_BENCH) --only soak --soak $(SOAK_MINUTES)
 
 .PHONY: clean
 clean: ## remove everything that was built or fetched

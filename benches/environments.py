@@ -5,15 +5,27 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 
 def say(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+class Failed(Exception):
+    """A program did not do what a case needs."""
+
+
+def in_turn(items, number):
+    """The same items, beginning with another in each round."""
+    number %= len(items)
+    return items[number:] + items[:number]
 
 
 class Tools:
@@ -29,21 +41,24 @@ class Tools:
             "UV_CACHE_DIR": str(cache),
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_CONFIG": "1",
+            # Nothing of the user's is read or written; this store stays empty, so no environment has bytecode from it.
+            "SITEFS_STORE": str(folder / "empty-store"),
+            "XDG_CACHE_HOME": str(folder / "home"),
         }
 
-    def run(self, *words, check=True):
-        """Runs a command and gives what it printed; says what failed, and ends."""
+    def run(self, *words, check=True, **variables):
+        """Runs a command with these environment variables besides, and gives what it printed."""
         words = [str(word) for word in words]
         done = subprocess.run(
-            words, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            words, env={**self.environment, **variables}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         if check and done.returncode != 0:
-            sys.exit(f"failed: {' '.join(words)}\n{done.stdout}")
+            raise Failed(f"{' '.join(words)}: {done.stdout.strip()}")
         return done.stdout
 
-    def timed(self, *words):
+    def timed(self, *words, **variables):
         start = time.perf_counter()
-        self.run(*words)
+        self.run(*words, **variables)
         return (time.perf_counter() - start) * 1000
 
     def venv(self, name):
@@ -82,6 +97,14 @@ class Tools:
             shutil.rmtree(venv)
             marker.touch()
 
+    def archives(self, lock):
+        """The archives of a lock, lowest first: what `mount` wrote down of a mount."""
+        venv = self.venv("one")
+        self.mount(venv, lock, "--link-mode", "fuse")
+        record = json.loads((venv / ".sitefs/mount.json").read_text())
+        self.unmount(venv)
+        return [distribution["layers"][0] for distribution in record["distributions"]]
+
     def has_clones(self):
         one, other = self.folder / "one", self.folder / "other"
         one.write_bytes(b"x" * 65536)
@@ -95,11 +118,22 @@ class Tools:
         return json.loads(self.run(self.sitefs, "status", "-v", "--json", venv))["mount"]
 
     def requests(self, venv):
-        return self.details(venv).get("requests") or {}
+        """What the kernel has asked the server so far, by operation."""
+        return Counter(self.details(venv)["requests"])
 
 
 def site_packages(venv):
     return next((venv / "lib").glob("python3*/site-packages"))
+
+
+def lock_of_both(one, other):
+    """A lock with all of one, and of the other what is not in it: each pin is a line that is not indented, and what follows."""
+    pins = {}
+    for pin in re.split(r"(?m)^(?=[a-z0-9])", one + other):
+        name = re.match(r"[a-z0-9._-]+(?===)", pin)
+        if name:
+            pins.setdefault(name[0], pin)
+    return "".join(pins.values())
 
 
 def drop_kernel_caches():
@@ -139,6 +173,42 @@ def make_up(cache, name, files):
     text = lambda value: b"\xd9" + bytes([len(value)]) + value.encode()
     pointer = b"\x94" + text(archive.name) + b"\x90" + text(f"{name}-1.0-py3-none-any.whl") + b"\x00"
     (shelf / "1.0-py3-none-any.http").write_bytes(pointer)
+
+
+@contextlib.contextmanager
+def mounted_slow_disk(program, tools, is_for_uv=False):
+    """The cache behind a slow disk that nobody has asked yet. Gives tools on it, and what counts its operations."""
+    disk = tools.folder / "slow-disk"
+    disk.mkdir(exist_ok=True)
+    process = subprocess.Popen([program, tools.cache, disk, "1000"])
+    with contextlib.ExitStack() as stack:
+        stack.callback(process.wait)
+        stack.callback(subprocess.run, ["umount", "-l", disk], check=False)
+        while not os.path.ismount(disk):
+            if process.poll() is not None:
+                raise Failed(f"{program} ended with {process.returncode}")
+            time.sleep(0.01)
+        cache = stack.enter_context(writable_cache(disk, tools.cache)) if is_for_uv else disk
+
+        def operations():
+            lines = os.getxattr(disk, "user.operations").decode().splitlines()
+            return Counter({name: int(count) for name, count in (line.split() for line in lines)})
+
+        yield Tools(tools.uv, tools.sitefs, tools.folder, cache), operations
+
+
+@contextlib.contextmanager
+def writable_cache(disk, cache):
+    """uv writes into its cache, if only a lock: a folder that can be written, with all large ones on the disk."""
+    folder = cache.parent / "slow-cache"
+    folder.mkdir(exist_ok=True)
+    names = [name for name in os.listdir(cache) if (cache / name).is_dir() and not name.startswith("interpreter")]
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            (folder / name).mkdir(exist_ok=True)
+            subprocess.run(["mount", "--bind", disk / name, folder / name], check=True)
+            stack.callback(subprocess.run, ["umount", "-l", folder / name], check=True)
+        yield folder
 
 
 FSOPEN, FSCONFIG, FSMOUNT, MOVE_MOUNT = 430, 431, 432, 429
