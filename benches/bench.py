@@ -48,8 +48,18 @@ def main():
     parser.add_argument("--report", type=Path, default=Path("target/bench"), help="where the tables and the chart go")
     parser.add_argument("--rounds", type=int, default=3, help="of slow cases; the fast ones have three times as many")
     parser.add_argument("--quick", action="store_true", help="one round, small scales: about five minutes")
-    parser.add_argument("--huge", action="store_true", help="also scales of 1,000 and 5,000 distributions with 1,000 files each: six million files")
-    parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="also work on one mount for so long, and watch the server's memory")
+    parser.add_argument(
+        "--huge",
+        action="store_true",
+        help="also scales of 1,000 and 5,000 distributions with 1,000 files each: six million files",
+    )
+    parser.add_argument(
+        "--soak",
+        type=float,
+        default=0,
+        metavar="MINUTES",
+        help="also work on one mount for so long, and watch the server's memory",
+    )
     parser.add_argument("--only", choices=CASES, nargs="+", default=[], help="only these cases")
     options = parser.parse_args()
     bench = Bench(options)

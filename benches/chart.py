@@ -4,7 +4,7 @@ from html import escape
 from math import ceil, floor, log10
 
 LEFT, WIDTH, RIGHT, ROW, TOP = 210, 400, 190, 26, 74
-OURS, OTHERS, INK, FAINT, RULE = "#1d6fa5", "#b4bcc4", "#1f2328", "#59636e", "#d8dee4"
+OURS, OUR_OTHERS, OTHERS, INK, FAINT, RULE = "#1d6fa5", "#9cc3de", "#b4bcc4", "#1f2328", "#59636e", "#d8dee4"
 
 
 def chart(title, subtitle, bars):
@@ -29,9 +29,16 @@ def chart(title, subtitle, bars):
         parts.append(text(x, bottom + 18, f"{10**power:,}", anchor="middle", colour=FAINT))
     for number, (name, value, is_ours) in enumerate(bars):
         y, weight = TOP + number * ROW, 600 if is_ours else 400
-        times = "" if is_ours else f" · {value / ours:,.1f} times as long" if value < 10 * ours else f" · {value / ours:,.0f} times as long"
+        colour = OURS if is_ours else OUR_OTHERS if name.startswith("sitefs") else OTHERS
+        times = (
+            ""
+            if is_ours
+            else f" · {value / ours:,.1f} times as long"
+            if value < 10 * ours
+            else f" · {value / ours:,.0f} times as long"
+        )
         parts.append(text(LEFT - 10, y + 14, name, anchor="end", weight=weight))
-        parts.append(f'<rect x="{LEFT}" y="{y}" width="{at(value) - LEFT:.1f}" height="{ROW - 7}" rx="2" fill="{OURS if is_ours else OTHERS}"/>')
+        parts.append(f'<rect x="{LEFT}" y="{y}" width="{at(value) - LEFT:.1f}" height="{ROW - 7}" rx="2" fill="{colour}"/>')
         parts.append(text(at(value) + 8, y + 14, f"{value:,.0f}{times}", weight=weight))
     return "\n".join([*parts, "</svg>"]) + "\n"
 

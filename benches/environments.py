@@ -50,7 +50,12 @@ class Tools:
         """Runs a command with these environment variables besides, and gives what it printed."""
         words = [str(word) for word in words]
         done = subprocess.run(
-            words, env={**self.environment, **variables}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            words,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         if check and done.returncode != 0:
             raise Failed(f"{' '.join(words)}: {done.stdout.strip()}")

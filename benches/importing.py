@@ -140,7 +140,9 @@ def replay_in(bench, what, made):
         bench.report.add("replay ratio", f"{name}, {what}", ratio)
         other = int(re.search(r"(\d+) calls went another way", line)[1]) // (rounds + WARM_UP)
         if other > len(calls) // 100:
-            raise Failed(f"replay {what}: {other} of {len(calls)} calls went another way in {name}: it is not the same import")
+            raise Failed(
+                f"replay {what}: {other} of {len(calls)} calls went another way in {name}: it is not the same import"
+            )
 
 
 @contextlib.contextmanager
@@ -150,16 +152,17 @@ def layouts_with_bytecode(bench):
     store = filled_store(bench)
     native = compiled_by_uv(bench)
     made[NATIVE] = native
+    # uv compiles nothing that is a link, so the first import does.
     made["uv symlink"] = tools.venv("uv-symlink")
-    tools.run(*tools.uv_words(made["uv symlink"], bench.large_lock, "symlink"), "--compile-bytecode")
+    tools.run(*tools.uv_words(made["uv symlink"], bench.large_lock, "symlink"))
+    tools.run(made["uv symlink"] / "bin/python", "-c", LARGE_SET)
     for name, options in SITEFS.items():
         venv = tools.venv(name.replace(" ", ""))
         tools.mount(venv, bench.large_lock, "--link-mode", "fuse", "--store", store, *options)
         made[f"{name}, shared"] = venv
-    venv = tools.venv("own")
-    tools.mount(venv, bench.large_lock, "--link-mode", "fuse")
-    tools.run(venv / "bin/python", "-c", LARGE_SET)
-    made["sitefs, its own"] = venv
+    made["sitefs, its own"] = tools.venv("own")
+    tools.mount(made["sitefs, its own"], bench.large_lock, "--link-mode", "fuse")
+    tools.run(made["sitefs, its own"] / "bin/python", "-c", LARGE_SET)
     # Of overlayfs, as one more layer.
     layer = bench.folder / "bytecode-layer"
     shutil.rmtree(layer, ignore_errors=True)
@@ -175,7 +178,18 @@ def filled_store(bench):
     if not bench.has_filled_store:
         shutil.rmtree(store, ignore_errors=True)
         venv = bench.tools.venv("one")
-        words = [bench.tools.sitefs, "cache", "compile", "-q", "--store", store, "-r", bench.large_lock, venv, bench.tools.cache]
+        words = [
+            bench.tools.sitefs,
+            "cache",
+            "compile",
+            "-q",
+            "--store",
+            store,
+            "-r",
+            bench.large_lock,
+            venv,
+            bench.tools.cache,
+        ]
         bench.report.add("compiling all", "sitefs cache compile", bench.tools.timed(*words))
         bench.has_filled_store = True
     return store
@@ -185,7 +199,9 @@ def compiled_by_uv(bench):
     """uv's hard links with their own bytecode, compiled by uv."""
     venv = bench.tools.venv("uv-compiled")
     words = bench.tools.uv_words(venv, bench.large_lock, "hardlink")
-    bench.report.add("compiling all", "uv pip sync --compile-bytecode, with installing", bench.tools.timed(*words, "--compile-bytecode"))
+    bench.report.add(
+        "compiling all", "uv pip sync --compile-bytecode, with installing", bench.tools.timed(*words, "--compile-bytecode")
+    )
     return venv
 
 

@@ -5,7 +5,17 @@ import shutil
 import subprocess
 import time
 
-from environments import Failed, Tools, drop_kernel_caches, in_turn, made_up_cache, mounted_slow_disk, overlay, say, site_packages
+from environments import (
+    Failed,
+    Tools,
+    drop_kernel_caches,
+    in_turn,
+    made_up_cache,
+    mounted_slow_disk,
+    overlay,
+    say,
+    site_packages,
+)
 
 SITEFS_MODES = ["fuse", "symlink", "symlink --fold", "hardlink", "clone", "copy"]
 UV_MODES = ["hardlink", "symlink", "clone", "copy"]
@@ -54,7 +64,7 @@ def mounts(bench):
 def what_clone_made(venv):
     """uv goes on with something else where the disk has no clones."""
     file = next(site_packages(venv).glob("*.dist-info/METADATA"))
-    return "clone, which made hard links" if file.stat().st_nlink > 1 else "clone"
+    return "clone (hard links)" if file.stat().st_nlink > 1 else "clone"
 
 
 def second_mount(bench):
@@ -63,7 +73,11 @@ def second_mount(bench):
     bench.tools.mount(venv, bench.lock, "--link-mode", "fuse")
     bench.tools.unmount(venv)
     for _ in range(bench.fast_rounds):
-        bench.report.add("second mount", f"{bench.report.distributions} distributions", bench.tools.mount(venv, bench.lock, "--link-mode", "fuse"))
+        bench.report.add(
+            "second mount",
+            f"{bench.report.distributions} distributions",
+            bench.tools.mount(venv, bench.lock, "--link-mode", "fuse"),
+        )
         bench.tools.unmount(venv)
 
 
@@ -122,7 +136,9 @@ def slow_disk(bench):
     program = bench.options.slow_disk.resolve()
     for _ in range(max(1, bench.rounds - 1)):
         with mounted_slow_disk(program, bench.tools) as (tools, operations):
-            measure_on_slow_disk(bench, "sitefs", operations, lambda venv: tools.mount(venv, bench.lock, "--link-mode", "fuse"), tools.unmount)
+            measure_on_slow_disk(
+                bench, "sitefs", operations, lambda venv: tools.mount(venv, bench.lock, "--link-mode", "fuse"), tools.unmount
+            )
         with mounted_slow_disk(program, bench.tools, is_for_uv=True) as (tools, operations):
             symlink = lambda venv: tools.timed(*tools.uv_words(venv, bench.lock, "symlink"))
             measure_on_slow_disk(bench, "uv symlink", operations, symlink, lambda venv: None)

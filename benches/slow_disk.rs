@@ -40,11 +40,8 @@ mod linux {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
         let [source, point, delay] = arguments.as_slice() else { return Err(usage()) };
         let delay = delay.to_str().and_then(|delay| delay.parse().ok()).ok_or_else(usage)?;
-        let disk = SlowDisk {
-            delay: Duration::from_micros(delay),
-            paths: Mutex::new(vec![source.into()]),
-            counts: Mutex::default(),
-        };
+        let (delay, paths) = (Duration::from_micros(delay), Mutex::new(vec![source.into()]));
+        let disk = SlowDisk { delay, paths, counts: Mutex::default() };
         let mut config = Config::default();
         config.mount_options = vec![MountOption::RO, MountOption::DefaultPermissions];
         config.acl = SessionACL::All;
@@ -73,6 +70,13 @@ mod linux {
             let index = usize::try_from(node.0).unwrap_or_default().wrapping_sub(1);
             let path = self.paths.lock().get(index).cloned().ok_or(Errno::ENOENT)?;
             Ok(carry_out(&path)?)
+        }
+
+        fn answer_open(&self, operation: &'static str, node: INodeNo, flags: FopenFlags, reply: ReplyOpen) {
+            match self.ask(operation, node, |_| Ok(())) {
+                Ok(()) => reply.opened(FileHandle(0), flags),
+                Err(error) => reply.error(error),
+            }
         }
 
         fn find(&self, folder: &Path, name: &OsStr) -> io::Result<FileAttr> {
@@ -123,10 +127,7 @@ mod linux {
         }
 
         fn open(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-            match self.ask("open", node, |_| Ok(())) {
-                Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
-                Err(error) => reply.error(error),
-            }
+            self.answer_open("open", node, FopenFlags::FOPEN_KEEP_CACHE, reply);
         }
 
         fn read(
@@ -148,11 +149,12 @@ mod linux {
         }
 
         fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-            let remember = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
-            match self.ask("opendir", node, |_| Ok(())) {
-                Ok(()) => reply.opened(FileHandle(0), remember),
-                Err(error) => reply.error(error),
-            }
+            self.answer_open(
+                "opendir",
+                node,
+                FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+                reply,
+            );
         }
 
         fn readdir(&self, _: &Request, node: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -178,8 +180,7 @@ mod linux {
             }
             let counts = self.counts.lock();
             let text: String = counts.iter().map(|(name, count)| format!("{name} {count}\n")).collect();
-            let length = u32::try_from(text.len()).unwrap_or(0);
-            if size == 0 { reply.size(length) } else { reply.data(text.as_bytes()) }
+            if size == 0 { reply.size(text.len() as u32) } else { reply.data(text.as_bytes()) }
         }
     }
 
