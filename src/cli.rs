@@ -33,7 +33,7 @@ pub enum Command {
     /// Undo it
     #[command(alias = "umount")]
     Unmount(UnmountOptions),
-    /// Mount, run a command in the environment, unmount: for entrypoints of containers, and everywhere else
+    /// Mount, run a command in the environment, unmount: for entrypoints of containers (with --fetch), and everywhere else
     Run(RunCommand),
     /// Tell what is mounted, how, from which cache, since when, by which process
     Status(StatusOptions),

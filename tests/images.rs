@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Container, Corpus, Outcome, Sandbox};
+use common::{Container, Corpus, Index, Outcome, Running, Sandbox};
 use walkdir::WalkDir;
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
@@ -23,29 +23,60 @@ fn answer(file: &str) -> String {
     format!("{{'flask': '3.1.3', 'from': '{file}'}}")
 }
 
-#[test]
-fn an_entrypoint_mounts_the_packages_of_a_cache_volume() {
-    let Some(images) = Images::built("Dockerfile") else { return };
-    let [fill, app] = ["fill", "app"].map(|name| images.image(name));
-    let cache = images.cache();
-    let volume = format!("{}:/cache", cache.display());
-    fill.container().with(&["--volume", &volume]).run(&fill.command).succeeds();
+/// As compose.yaml and kubernetes.yaml have it.
+const STRICT: [&str; 3] = ["--read-only", "--tmpfs", "/run/app"];
+const MOUNT: [&str; 4] = ["--device", "/dev/fuse", "--cap-add", "SYS_ADMIN"];
 
-    // As compose.yaml and kubernetes.yaml have it; then with less.
-    let strict = ["--read-only", "--tmpfs", "/run/app", "--volume", &format!("{volume}:ro")];
-    let mount = ["--device", "/dev/fuse", "--cap-add", "SYS_ADMIN"];
-    let check = [app.entrypoint.clone(), ["python", "-c", CHECK].map(String::from).to_vec()].concat();
-    let before = common::exact_tree(&cache);
-    let mounted = app.container().with(&strict).with(&mount).run(&check).succeeds();
+#[test]
+fn entrypoints_that_start_at_once_fill_an_empty_cache_volume_together() {
+    let Some(images) = Images::built("Dockerfile") else { return };
+    let entrypoint = Entrypoint::of(&images);
+    let start = |_| Running::of(entrypoint.with_network(&["--tmpfs", "/tmp"]));
+    let mut all: Vec<Running> = (0..4).map(start).collect();
+    for one in &mut all {
+        let line = one.line();
+        assert!(line.starts_with("{'flask': '3.1.3'"), "{line}");
+        assert_eq!(one.ends(), Some(0));
+    }
+    let requests = entrypoint.index.requests();
+    assert!(requests.iter().any(|path| path.contains("flask")), "{requests:?}");
+    assert_eq!(entrypoint.left_in_volume(), Vec::<PathBuf>::new());
+
+    // Whoever starts now asks nobody, and needs no folder for what is got.
+    let mounted = Outcome::of(&mut entrypoint.without_network("", &MOUNT)).succeeds();
     let file = from(&mounted);
     assert!(file.contains("/site-packages/.sitefs-cache/"), "{mounted}");
     assert_eq!(mounted.stderr, "", "it says nothing unless something is wrong");
     mounted.prints(&answer(&file));
-    let linked = app.container().with(&strict).run(&check).succeeds().says("so symlink");
+    assert_eq!(entrypoint.index.requests(), requests);
+}
+
+/// Somebody else has filled it, as the examples say.
+#[test]
+fn an_entrypoint_reads_a_cache_volume_that_it_may_not_write() {
+    let Some(images) = Images::built("Dockerfile") else { return };
+    let entrypoint = Entrypoint::of(&images);
+    let mut fill =
+        entrypoint.command(&["--tmpfs", "/tmp", "--env", "SITEFS_COMPILE_BYTECODE=now"], "", &["true"]);
+    Outcome::of(&mut fill).succeeds().says("uv gets 7 of 7 distributions").says("compiled");
+
+    let before = common::exact_tree(&entrypoint.volume);
+    let mounted = Outcome::of(&mut entrypoint.without_network(":ro", &MOUNT)).succeeds();
+    let file = from(&mounted);
+    assert!(file.contains("/site-packages/.sitefs-cache/"), "{mounted}");
+    assert_eq!(mounted.stderr, "", "it says nothing unless something is wrong");
+    mounted.prints(&answer(&file));
+    let linked = Outcome::of(&mut entrypoint.without_network(":ro", &[])).succeeds().says("so symlink");
     let file = from(&linked);
-    assert!(file.starts_with("/cache/archive-v0/"), "{linked}");
+    assert!(file.starts_with("/cache/uv/archive-v0/"), "{linked}");
     linked.prints(&answer(&file));
-    common::assert_same("before", &before, "after", &common::exact_tree(&cache));
+    common::assert_same("before", &before, "after", &common::exact_tree(&entrypoint.volume));
+
+    // What is not there cannot be got, and no command is started.
+    fs_err::remove_dir_all(entrypoint.volume.join("uv")).unwrap();
+    fs_err::create_dir(entrypoint.volume.join("uv")).unwrap();
+    let mut empty = entrypoint.command(&["--tmpfs", "/tmp"], ":ro", &["echo", "started"]);
+    Outcome::of(&mut empty).exits(1).says("Read-only file system").says("uv did not get 7 of 7");
 }
 
 #[test]
@@ -78,6 +109,53 @@ fn a_baked_image_needs_no_cache_and_nothing_writable() {
 
 fn from(said: &Outcome) -> String {
     said.stdout.split('\'').nth_back(1).unwrap_or_default().to_owned()
+}
+
+/// The image that gets what is missing, with a new volume, and an index that has its packages.
+struct Entrypoint {
+    app: Image,
+    volume: PathBuf,
+    index: Index,
+}
+
+impl Entrypoint {
+    fn of(images: &Images) -> Self {
+        let app = images.image("app");
+        let volume = images.sandbox.root().join("volume");
+        // A new volume takes over the directory that it covers.
+        Outcome::of(Command::new("cp").arg("-a").args([&app.root.join("cache"), &volume])).succeeds();
+        Self { app, volume, index: Index::of(&Corpus::wheels("small"), None) }
+    }
+
+    /// The container with these options, in which the volume is mounted with this mode.
+    fn command(&self, options: &[&str], mode: &str, command: &[&str]) -> Command {
+        let volume = format!("{}:/cache{mode}", self.volume.display());
+        let index = format!("UV_DEFAULT_INDEX={}", self.index.url(""));
+        let container = self.app.container().with(&STRICT).with(&["--volume", &volume, "--env", &index]);
+        let command = self.app.entrypoint.iter().map(String::as_str).chain(command.iter().copied());
+        container.with(options).command(&command.collect::<Vec<_>>())
+    }
+
+    fn with_network(&self, options: &[&str]) -> Command {
+        self.command(&[&MOUNT[..], options].concat(), "", &["python", "-c", CHECK])
+    }
+
+    fn without_network(&self, mode: &str, options: &[&str]) -> Command {
+        let command = self.command(options, mode, &["python", "-c", CHECK]);
+        let mut unshare = Command::new("unshare");
+        unshare.arg("--net").env_clear();
+        common::started_by(unshare, &command)
+    }
+
+    /// What whoever filled the volume has left there that is nothing whole.
+    fn left_in_volume(&self) -> Vec<PathBuf> {
+        let paths = WalkDir::new(&self.volume).into_iter().map(|entry| entry.unwrap().into_path());
+        let is_left = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp"))
+                || path.parent().is_some_and(|parent| parent.ends_with("store/staging"))
+        };
+        paths.filter(is_left).collect()
+    }
 }
 
 /// What a Dockerfile makes: a directory for each stage.
@@ -177,9 +255,10 @@ impl Images {
             }
             "RUN" if rest.starts_with("pip install") => {
                 assert!(rest.contains(" uv=="));
-                let uv = Path::new(REPOSITORY).join("target/tools/uv/bin/uv");
-                let uv = format!("{}:/usr/local/bin/uv", fs_err::canonicalize(uv).unwrap().display());
-                image.base = image.base.map(|base| base.with(&["--program", &uv]));
+                let uv = fs_err::canonicalize(Path::new(REPOSITORY).join("target/tools/uv/bin/uv")).unwrap();
+                let installed = image.root.join("usr/local/bin/uv");
+                fs_err::create_dir_all(installed.parent().unwrap()).unwrap();
+                fs_err::copy(uv, installed).unwrap();
                 // It asks the cache what the network would answer.
                 image.environment.insert("UV_OFFLINE".to_owned(), "1".to_owned());
                 let bind = format!("{}:/cache", self.cache().display());
