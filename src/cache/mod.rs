@@ -27,6 +27,7 @@ use crate::lock::{Pin, Selection};
 use crate::parallel::{parallel, parallel_work};
 use crate::progress::Progress;
 use crate::python::Tags;
+use crate::sys::signals::is_asked_to_end;
 
 /// Where archives are found.
 #[derive(Debug)]
@@ -150,6 +151,9 @@ impl Cache {
                 )));
             }
         };
+        if is_asked_to_end() {
+            return Err(Error::new(wheel::INTERRUPTED));
+        }
         let count = results.len();
         let mut errors: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
         if errors.len() < 2 {

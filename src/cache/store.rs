@@ -31,7 +31,7 @@ pub use self::add::{Added, add};
 pub use self::details::Details;
 pub use self::lease::{Lease, renew};
 pub use self::prune::{Freed, Pruned};
-pub(super) use self::staging::write;
+pub(super) use self::staging::{LEFT_BEHIND, write};
 pub use self::verify::Damage;
 use super::archive::{Archive, inspect};
 use super::choice::Choice;

@@ -20,6 +20,7 @@ pub(super) use self::contents::{Expected, is_unrecorded};
 use crate::error::{Context, Error, Result};
 use crate::python::{WheelName, record};
 use crate::sys::posix;
+use crate::sys::signals::is_asked_to_end;
 
 /// More than this is no RECORD: it would list half a million files.
 const LARGEST_RECORD: u64 = 64 << 20;
@@ -126,8 +127,8 @@ impl Wheel {
     }
 
     /// Unpacks into an empty directory: every byte as RECORD says, every file on the disk when this returns. `alive` is
-    /// called now and then.
-    pub(super) fn unpack(&mut self, root: &Path, mut alive: impl FnMut()) -> Result<Unpacked> {
+    /// called now and then, and may end it.
+    pub(super) fn unpack(&mut self, root: &Path, mut alive: impl FnMut() -> Result<()>) -> Result<Unpacked> {
         let mut made = names::Directories::new(root);
         for directory in &self.directories {
             made.make(Path::new(directory))?;
@@ -135,14 +136,14 @@ impl Wheel {
         let mut unpacked = Unpacked::default();
         let mut buffer = vec![0; CHUNK];
         for member in &self.members {
-            alive();
+            alive()?;
             let path = root.join(&member.path);
             made.make(Path::new(&member.path).parent().unwrap_or(Path::new("")))?;
             let mut source = Source::open(&mut self.archive, member)?;
             let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?.into_file();
             while let Some(chunk) = source.next(&mut buffer)? {
                 file.write_all(chunk).context(|| format!("{} cannot be written", path.display()))?;
-                alive();
+                alive()?;
             }
             source.check()?;
             posix::seal_file(&file, member.is_program)
@@ -278,11 +279,17 @@ fn read_record(archive: &mut ZipArchive<File>, members: &[Member], path: &str) -
     Ok(text)
 }
 
+/// What is said of work that a signal has ended.
+pub(super) const INTERRUPTED: &str = "interrupted by a signal";
+
 /// The sha256 of an open file, from its beginning.
 pub(super) fn hash(file: &mut File) -> std::io::Result<String> {
     file.rewind()?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
     loop {
+        if is_asked_to_end() {
+            return Err(std::io::Error::other(INTERRUPTED));
+        }
         match file.read(&mut buffer)? {
             0 => return Ok(hex(hasher)),
             count => hasher.update(buffer.get(..count).unwrap_or_default()),

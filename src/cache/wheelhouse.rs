@@ -16,12 +16,13 @@ use super::Archive;
 use super::choice::{Choice, Fit};
 use super::missing::{Missing, Reasons};
 use super::store::{OpenWheel, Store};
-use super::wheel::looks;
+use super::wheel::{INTERRUPTED, looks};
 use crate::error::{Error, Result};
 use crate::lock::{Origin, Pin, Source};
 use crate::parallel::parallel_work;
 use crate::progress::Progress;
 use crate::python::{PackageName, Tags, WheelName};
+use crate::sys::signals::is_asked_to_end;
 
 /// Above this many, wheels with errors are counted, not named.
 const NAMED: usize = 20;
@@ -134,6 +135,9 @@ impl Wheelhouse {
         });
         drop(counter);
         remembered.save();
+        if is_asked_to_end() {
+            return Err(Error::new(INTERRUPTED).into());
+        }
         self.sort_out(pins, found)
     }
 

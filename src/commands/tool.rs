@@ -4,6 +4,9 @@ use std::process::Command;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
+use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+
+#[cfg(target_os = "linux")]
 use crate::error::Error;
 use crate::error::{Context, Result};
 
@@ -20,9 +23,10 @@ pub(super) fn run_tool(mut command: Command) -> Result<u8> {
     let shown = command.get_program().display().to_string();
     command.stdout(std::io::stderr());
     let signals = Signals::hold()?;
+    let caller = getpid();
     let code = match fork().context(|| format!("{shown} cannot be started"))? {
         Fork::Child => {
-            let error = match release() {
+            let error = match end_with(caller).and_then(|()| release()) {
                 Ok(()) => command.exec(),
                 Err(error) => error,
             };
@@ -33,6 +37,13 @@ pub(super) fn run_tool(mut command: Command) -> Result<u8> {
     };
     signals.restore()?;
     code
+}
+
+/// Has the kernel end this process when `caller` ends, even if that is killed.
+#[cfg(target_os = "linux")]
+fn end_with(caller: Pid) -> std::io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    if getppid() == Some(caller) { Ok(()) } else { Err(std::io::Error::other("sitefs has ended")) }
 }
 
 /// The same, where a child is all that can be waited for.

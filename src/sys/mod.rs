@@ -48,6 +48,9 @@ pub mod runtime;
 pub mod runtime;
 #[cfg(target_os = "linux")]
 pub mod signals;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/signals.rs"]
+pub mod signals;
 #[cfg(unix)]
 mod sparse;
 #[cfg(windows)]

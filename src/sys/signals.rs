@@ -22,6 +22,9 @@ const UNTOUCHED: [c_int; 9] = [
     libc::SIGTTOU,
 ];
 
+/// What asks a process to end.
+const ENDING: [c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
 /// All signals held back, until they are asked for.
 #[derive(Debug)]
 pub struct Signals {
@@ -110,6 +113,28 @@ pub fn release() -> io::Result<()> {
     })
 }
 
+/// Whether a signal is held back that asks to end, for work that takes long. One that is ignored does not.
+pub fn is_asked_to_end() -> bool {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: sigpending writes the whole set where it succeeds; only then it is read.
+    let pending = unsafe {
+        if libc::sigpending(pending.as_mut_ptr()) == -1 {
+            return false;
+        }
+        pending.assume_init()
+    };
+    ENDING.into_iter().any(|signal| {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: the set is valid for reading; sigaction changes nothing, and writes the whole action where it succeeds. Zeroed,
+        // it is a valid value.
+        unsafe {
+            libc::sigismember(&raw const pending, signal) == 1
+                && libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
+                && action.assume_init().sa_sigaction != libc::SIG_IGN
+        }
+    })
+}
+
 /// Has a write beyond the limit on a file's size fail with EFBIG, instead of ending this process.
 pub fn ignore_file_size_limit() {
     // SAFETY: no handler is installed, and none of ours is replaced.
@@ -124,7 +149,7 @@ impl Received {
 
     /// Whether it asks to end.
     pub fn asks_to_end(self) -> bool {
-        matches!(self.number, libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM)
+        ENDING.contains(&self.number)
     }
 
     /// Whether it asks to stop for a while, as Ctrl-Z does.

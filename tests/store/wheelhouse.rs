@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use crate::common::{Sandbox, WheelBuilder};
+use crate::common::{Running, Sandbox, WheelBuilder, kill, run_arguments, wait_until};
 use crate::{GREET, archives, cache, greet, leftovers, other, store, with_wheelhouse};
 
 fn sandbox() -> Option<Sandbox> {
@@ -179,4 +179,34 @@ fn a_folder_with_something_else_in_it_does_not_become_a_store() {
     fs_err::remove_file(home.join("letter.txt")).unwrap();
     fs_err::create_dir(home.join("lost+found")).unwrap();
     cache(&test, arguments).succeeds();
+}
+
+/// `run` holds signals until its command runs, and unpacking may take minutes.
+#[test]
+fn a_signal_ends_run_while_it_unpacks() {
+    let many = |number: usize| {
+        let wheel = WheelBuilder::new(&format!("many{number}"), "1.0");
+        (0..100).fold(wheel, |wheel, file| wheel.file(&format!("many{number}/m{file}.py"), "x = 1\n"))
+    };
+    let wheels: Vec<_> = (0..8).map(many).collect();
+    let test = with_wheelhouse(Sandbox::new(), &wheels);
+    let before = test.environment();
+    for signal in ["TERM", "INT"] {
+        let mut running = Running::start(&test, &["--link-mode", "symlink"], &["echo", "started"]);
+        wait_until("it unpacks", || !leftovers(&store(&test)).is_empty());
+        kill(signal, running.pid());
+        assert_eq!((running.line(), running.ends()), (String::new(), Some(1)));
+        assert!(archives(&store(&test)).len() < wheels.len());
+        assert_eq!(leftovers(&store(&test)).len(), 0);
+        test.nothing_left(&before);
+    }
+    // One that whoever started it ignores ends nothing.
+    let mut ignoring = test.command("sh");
+    ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(test.root().join("sitefs"));
+    ignoring.args(run_arguments(&test, &["--link-mode", "symlink"], &["echo", "started"]));
+    let mut running = Running::of(ignoring);
+    wait_until("it unpacks", || !leftovers(&store(&test)).is_empty());
+    kill("HUP", running.pid());
+    running.says("started");
+    assert_eq!(running.ends(), Some(0));
 }

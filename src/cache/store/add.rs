@@ -12,6 +12,7 @@ use crate::parallel::parallel_work;
 use crate::progress::Progress;
 use crate::python::WheelName;
 use crate::sys::posix;
+use crate::sys::signals::is_asked_to_end;
 
 /// How often a rename is tried that others keep from succeeding, by removing or damaging the same wheel.
 const ATTEMPTS: usize = 10;
@@ -140,7 +141,11 @@ fn fill(staging: &mut Staging, open: &OpenWheel) -> Result<()> {
     let mut wheel = Wheel::open(open.file.try_clone()?, &open.name).map_err(refused)?;
     let archive = staging.path().join("archive");
     fs_err::create_dir(&archive)?;
-    let unpacked = wheel.unpack(&archive, || staging.alive()).map_err(refused)?;
+    let alive = || {
+        staging.alive();
+        if is_asked_to_end() { Err(Error::new(wheel::INTERRUPTED)) } else { Ok(()) }
+    };
+    let unpacked = wheel.unpack(&archive, alive).map_err(refused)?;
     if wheel::looks(&open.file.metadata()?) != open.looks {
         return Err(refused(Error::new("it changed while it was unpacked")));
     }

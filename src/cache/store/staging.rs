@@ -20,7 +20,7 @@ use crate::sys::posix;
 const BEAT: Duration = Duration::from_secs(60);
 
 /// How long a writer may go without: reading one block from a slow drive takes less.
-pub(super) const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+pub(in crate::cache) const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// A directory that is removed again unless it is renamed.
 pub(crate) struct Staging {

@@ -1,16 +1,18 @@
 //! `--fetch`: what is missing is got by uv or pip, with their own settings; and nothing is got without it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod folders;
+mod interrupted;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{
-    GREET, Index, Outcome, Running, Sandbox, WheelBuilder, fuse, greet, kill, run_arguments, skip, wait_until,
-};
+use common::{GREET, Index, Outcome, Sandbox, WheelBuilder, fuse, greet, run_arguments, skip};
 use sha2::{Digest, Sha256};
 
 fn other() -> WheelBuilder {
@@ -25,7 +27,10 @@ struct Fetching {
 
 impl Fetching {
     fn new(credentials: Option<&str>) -> Self {
-        let test = Sandbox::new();
+        Self::in_sandbox(Sandbox::new(), credentials)
+    }
+
+    fn in_sandbox(test: Sandbox, credentials: Option<&str>) -> Self {
         let wheels = [greet(), other()];
         let served = test.root().join("served");
         let hash = |wheel: &WheelBuilder| {
@@ -41,7 +46,7 @@ impl Fetching {
     }
 
     /// Where `uv` is found on PATH.
-    fn tool(&self) -> std::path::PathBuf {
+    fn tool(&self) -> PathBuf {
         self.test.root().join("tools/uv")
     }
 
@@ -71,7 +76,7 @@ impl Fetching {
 
     /// The names in CACHE.
     fn listed(&self) -> Vec<String> {
-        let entries = fs_err::read_dir(&self.test.cache).unwrap();
+        let entries = fs_err::read_dir(&self.test.cache).into_iter().flatten();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -87,9 +92,15 @@ impl Fetching {
 
     /// Another program instead of uv.
     fn with_false_uv(&self, script: &str) {
-        fs_err::remove_file(self.tool()).unwrap();
-        fs_err::write(self.tool(), format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs_err::set_permissions(self.tool(), PermissionsExt::from_mode(0o755)).unwrap();
+        self.with_false("uv", script);
+    }
+
+    /// Another program instead of uv or pip.
+    fn with_false(&self, tool: &str, script: &str) {
+        let tool = self.tool().with_file_name(tool);
+        fs_err::remove_file(&tool).unwrap();
+        fs_err::write(&tool, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs_err::set_permissions(&tool, PermissionsExt::from_mode(0o755)).unwrap();
     }
 
     /// `sitefs ARGUMENTS`, with a uv on PATH that knows the index.
@@ -118,8 +129,35 @@ impl Fetching {
     }
 }
 
+/// A source tree that is built without any tool. Its module says what this expression is when it is built.
+fn source_tree(folder: &Path, word: &str) -> PathBuf {
+    const PROJECT: &str = "[project]\nname = 'tree'\nversion = '1'\n\
+                           [build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n";
+    const BACKEND: &str = "
+import base64, hashlib, os, time, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    info = 'tree-1.dist-info'
+    files = {
+        'tree.py': 'word = ' + repr(WORD),
+        f'{info}/METADATA': 'Metadata-Version: 2.1\\nName: tree\\nVersion: 1\\n',
+        f'{info}/WHEEL': 'Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n',
+    }
+    digest = lambda text: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')
+    record = [f'{file},sha256={digest(text)},{len(text)}' for file, text in files.items()]
+    files[f'{info}/RECORD'] = '\\n'.join([*record, f'{info}/RECORD,,\\n'])
+    with zipfile.ZipFile(os.path.join(folder, 'tree-1-py3-none-any.whl'), 'w') as wheel:
+        [wheel.writestr(*file) for file in files.items()]
+    return 'tree-1-py3-none-any.whl'
+";
+    let tree = folder.join("tree");
+    fs_err::create_dir(&tree).unwrap();
+    fs_err::write(tree.join("pyproject.toml"), PROJECT).unwrap();
+    fs_err::write(tree.join("backend.py"), BACKEND.replace("WORD", word)).unwrap();
+    tree
+}
+
 /// The uv of `make tools`.
-fn uv() -> std::path::PathBuf {
+fn uv() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/uv/bin/uv")
 }
 
@@ -223,21 +261,7 @@ fn source_trees_are_built() {
         return;
     }
     let fetching = Fetching::new(None);
-    let tree = fetching.test.root().join("tree");
-    fs_err::create_dir(&tree).unwrap();
-    let project = "[project]\nname = \"tree\"\nversion = \"1\"\n\
-                   [build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
-    fs_err::write(tree.join("pyproject.toml"), project).unwrap();
-    let backend = "import os, zipfile\n\
-                   def build_wheel(folder, config_settings=None, metadata_directory=None):\n    \
-                   info = 'tree-1.dist-info'\n    \
-                   files = {'tree.py': 'word = \"built\"', f'{info}/METADATA': 'Metadata-Version: 2.1\\nName: tree\\nVersion: 1\\n',\n        \
-                   f'{info}/WHEEL': 'Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'}\n    \
-                   files[f'{info}/RECORD'] = ''.join(f'{file},,\\n' for file in [*files, f'{info}/RECORD'])\n    \
-                   with zipfile.ZipFile(os.path.join(folder, 'tree-1-py3-none-any.whl'), 'w') as wheel:\n        \
-                   [wheel.writestr(*file) for file in files.items()]\n    \
-                   return 'tree-1-py3-none-any.whl'\n";
-    fs_err::write(tree.join("backend.py"), backend).unwrap();
+    let tree = source_tree(&fetching.test.root(), "'built'");
     fetching.test.lock(&format!("tree @ file://{}\ngreet==1.0", tree.display()));
     Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds();
     fetching.test.python("import tree; print(tree.word)").succeeds().prints("built");
@@ -254,101 +278,6 @@ fn uv_is_found_on_path_then_in_the_environment_and_else_its_absence_is_said() {
     outcome.says("uv is not there, neither on PATH nor in").says("install uv");
     symlink(uv(), fetching.test.venv.join("bin/uv")).unwrap();
     Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds();
-    fetching.is_complete();
-}
-
-const BOTH: [&str; 2] = ["greet-1.0-py3-none-any.whl", "other-2.0-py3-none-any.whl"];
-
-#[test]
-fn pip_fills_a_folder_of_wheels_with_what_is_missing_and_no_more() {
-    if !fuse() {
-        return;
-    }
-    let fetching = Fetching::new(None).with_pip().with_wheelhouse();
-    Outcome::of(&mut fetching.mount(&[])).fails().says("other==2.0");
-    assert!(fetching.index.requests().is_empty());
-    Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds().says("pip gets 1 of 2 distributions");
-    fetching.is_complete();
-    assert_eq!(fetching.listed(), BOTH);
-    let bytes = |folder: &Path| fs_err::read(folder.join(BOTH[1])).unwrap();
-    assert_eq!(bytes(&fetching.test.cache), bytes(&fetching.test.root().join("served")));
-    let requests = fetching.index.requests();
-    assert!(!requests.iter().any(|path| path.contains("greet")), "{requests:?}");
-    fetching.test.unmount().succeeds();
-    Outcome::of(&mut fetching.mount(&["--fetch"])).succeeds().says_nothing_of("pip gets");
-    assert_eq!(fetching.index.requests(), requests);
-}
-
-#[test]
-fn pip_fills_a_store() {
-    if !fuse() {
-        return;
-    }
-    let fetching = Fetching::new(None).with_pip().with_store();
-    let arguments = run_arguments(&fetching.test, &["--fetch"], &["python", "-c", GREET]);
-    Outcome::of(&mut fetching.sitefs(arguments)).succeeds().prints("hello").says("pip gets 1 of 2");
-    let arguments = ["cache", "verify", "--store"].map(OsStr::new);
-    let verified = fetching.test.sitefs(arguments.into_iter().chain([fetching.test.cache.as_os_str()]));
-    verified.succeeds().says("2 wheels");
-}
-
-/// Hashes are the lock's, the words pip's; and a wheel that is there is not replaced.
-#[test]
-fn what_pip_may_not_or_cannot_get_is_said_and_nothing_is_left() {
-    for fetching in [Fetching::new(None).with_wheelhouse(), Fetching::new(None).with_store()] {
-        let fetching = fetching.with_pip();
-        let (before, listed) = (fetching.test.environment(), fetching.listed());
-        fetching.with_another_hash();
-        let outcome = Outcome::of(&mut fetching.mount(&["--fetch"])).fails();
-        outcome.says("DO NOT MATCH THE HASHES").says("pip did not get 1 of 2 distributions");
-        fetching.test.lock("greet==1.0\nabsent==1.0");
-        Outcome::of(&mut fetching.mount(&["--fetch"]))
-            .fails()
-            .says("No matching distribution found for absent");
-        fetching.test.nothing_left(&before);
-        assert_eq!(fetching.listed(), listed);
-    }
-    let fetching = Fetching::new(None).with_pip().with_wheelhouse();
-    let swapped = other().file("more.py", "").build(&fetching.test.cache);
-    let bytes = fs_err::read(&swapped).unwrap();
-    Outcome::of(&mut fetching.mount(&["--fetch"])).fails().says("is there, and is not what was got");
-    assert_eq!(fs_err::read(&swapped).unwrap(), bytes);
-    assert_eq!(fetching.listed(), BOTH);
-}
-
-#[test]
-fn pip_is_the_one_of_the_environment_where_path_has_none_else_the_one_that_uv_runs() {
-    if !fuse() {
-        return;
-    }
-    let fetching = Fetching::new(None).with_pip().with_wheelhouse();
-    // The system may have a pip of its own. Who is not root mounts with fusermount3, and what uv installs starts with the others.
-    let tools = fetching.tool().parent().unwrap().to_path_buf();
-    for name in ["fusermount3", "realpath", "dirname"] {
-        symlink(Path::new("/usr/bin").join(name), tools.join(name)).unwrap();
-    }
-    let mount = |options: &[&str]| {
-        let mut command = fetching.mount(options);
-        command.env("PATH", &tools);
-        command
-    };
-    let on_path = fetching.tool().with_file_name("pip");
-    fs_err::rename(&on_path, fetching.test.venv.join("bin/pip")).unwrap();
-    Outcome::of(&mut mount(&["--fetch", "-q"])).succeeds();
-    fetching.is_complete();
-    fetching.test.unmount().succeeds();
-    fs_err::remove_file(fetching.test.venv.join("bin/pip")).unwrap();
-    fs_err::remove_file(fetching.test.cache.join(BOTH[1])).unwrap();
-    let outcome = Outcome::of(&mut mount(&["--fetch"])).fails();
-    outcome.says("neither pip nor uv is there, on PATH or in");
-    // uv gets pip as it gets everything: from its index.
-    let code = "import ensurepip, glob, os; print(*glob.glob(os.path.dirname(ensurepip.__file__) + '/_bundled/pip-*.whl'))";
-    let bundled = fetching.test.run(&fetching.test.python, &["-c", code]).succeeds().stdout;
-    let bundled = Path::new(bundled.trim());
-    let served = fetching.test.root().join("served").join(bundled.file_name().unwrap());
-    fs_err::copy(bundled, served).unwrap();
-    symlink(uv(), fetching.tool()).unwrap();
-    Outcome::of(&mut mount(&["--fetch"])).succeeds();
     fetching.is_complete();
 }
 
@@ -370,29 +299,6 @@ fn a_uv_that_fails_or_gets_nothing_is_said_and_nothing_is_left() {
     fetching.with_false_uv("exit 0");
     Outcome::of(&mut fetching.mount(&["--fetch"])).fails();
     fetching.test.nothing_left(&before);
-}
-
-#[test]
-fn a_signal_ends_uv_and_run_cleans_up() {
-    let fetching = Fetching::new(None);
-    let test = &fetching.test;
-    let before = test.environment();
-    let started = test.root().join("started");
-    fetching.with_false_uv(&format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", started.display()));
-    for command in ["run", "mount"] {
-        let command = match command {
-            "run" => fetching.sitefs(run_arguments(test, &["--fetch"], &["true"])),
-            _ => fetching.mount(&["--fetch"]),
-        };
-        let mut running = Running::of(command);
-        wait_until("uv runs", || started.exists());
-        let uv: u32 = fs_err::read_to_string(&started).unwrap().trim().parse().unwrap();
-        kill("TERM", running.pid());
-        assert_eq!(running.ends(), Some(1));
-        assert!(!Path::new(&format!("/proc/{uv}")).exists(), "uv has ended");
-        fs_err::remove_file(&started).unwrap();
-        test.nothing_left(&before);
-    }
 }
 
 /// Neither by asking uv nor otherwise.
