@@ -62,6 +62,7 @@ fn git(requirement: &str, repository: &Path, revision: &str) -> Pin {
         revision: Some(revision.to_owned()),
         commit: (revision.len() == 40).then(|| revision.to_owned()),
         subdirectory: None,
+        file: None,
     };
     pin(requirement, source)
 }

@@ -15,8 +15,9 @@ pub(super) fn text(pin: &Pin) -> Option<String> {
             url: without_credentials(url).into(),
             info: Info::Archive {},
             subdirectory: subdirectory.as_deref(),
+            path: None,
         },
-        Source::Git { repository, revision, commit, subdirectory } => DirectUrl {
+        Source::Git { repository, revision, commit, subdirectory, file } => DirectUrl {
             url: without_credentials(repository).into(),
             info: Info::Vcs {
                 vcs: "git",
@@ -24,11 +25,13 @@ pub(super) fn text(pin: &Pin) -> Option<String> {
                 requested_revision: revision.as_deref(),
             },
             subdirectory: subdirectory.as_deref(),
+            path: file.as_deref(),
         },
         Source::Directory { path, editable } => DirectUrl {
             url: Url::from_file_path(path).ok()?.into(),
             info: Info::Dir { editable: *editable },
             subdirectory: None,
+            path: None,
         },
     };
     serde_json::to_string(&document).ok()
@@ -53,6 +56,8 @@ struct DirectUrl<'pin> {
     info: Info<'pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subdirectory: Option<&'pin str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'pin str>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +121,7 @@ mod tests {
                 revision: Some("v1".to_owned()),
                 commit: Some("abc".to_owned()),
                 subdirectory: Some("sub".to_owned()),
+                file: None,
             };
             let vcs = r#"{"vcs":"git","commit_id":"abc","requested_revision":"v1"}"#;
             assert_eq!(

@@ -95,9 +95,17 @@ impl UvCache {
                 let kind = if *editable == Some(true) { "editable" } else { "path" };
                 built::search_direct(self.direct_built(), kind, &mut found);
             }
-            Source::Git { revision, commit, .. } => {
-                built::search_git(&self.sdist_buckets, commit.as_deref(), revision.as_deref(), &mut found);
-            }
+            Source::Git { revision, commit, file, .. } => match commit.as_deref().and_then(Commit::new) {
+                Some(commit) if file.as_ref().is_some_and(|file| file.ends_with(".whl")) => {
+                    wheels::search_git(&self.wheel_buckets, commit, &mut found);
+                }
+                Some(commit) => built::search_git(&self.sdist_buckets, commit, file.is_some(), &mut found),
+                // The cache does not tell where a branch or a tag points.
+                None => {
+                    let revision = revision.as_deref().unwrap_or("the default branch");
+                    found.reasons.other(format!("{revision} can move: name the whole commit"));
+                }
+            },
         }
         found.choose()
     }
@@ -108,6 +116,23 @@ impl UvCache {
 
     fn direct_built(&self) -> &[Shard] {
         self.direct_built.get_or_init(|| built::direct_shards(&self.sdist_buckets))
+    }
+}
+
+/// A commit, as folders of the cache are named after it.
+#[derive(Clone, Copy)]
+struct Commit<'a>(&'a str);
+
+impl<'a> Commit<'a> {
+    fn new(commit: &'a str) -> Option<Self> {
+        commit.get(..16).map(Self)
+    }
+
+    /// What a bucket has of this commit: `git/H/<sha16>`, for any H.
+    fn folders(self, bucket: &Bucket) -> impl Iterator<Item = PathBuf> {
+        let parent = bucket.path.join("git");
+        let commit = self.0.to_ascii_lowercase();
+        names(&parent).unwrap_or_default().into_iter().map(move |hash| parent.join(hash).join(&commit))
     }
 }
 

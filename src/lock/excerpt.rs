@@ -127,9 +127,12 @@ fn requirement(pin: &Pin) -> String {
         (Source::Archive { url, subdirectory }, _) => {
             format!("{} @ {url}{}", pin.name, fragment(subdirectory.as_deref()))
         }
-        (Source::Git { repository, revision, commit, subdirectory }, _) => {
+        (Source::Git { repository, revision, commit, subdirectory, file }, _) => {
             let revision = commit.as_ref().or(revision.as_ref()).map(|revision| format!("@{revision}"));
-            let fragment = fragment(subdirectory.as_deref());
+            let fragment = match file {
+                Some(file) => format!("#path={file}"),
+                None => fragment(subdirectory.as_deref()),
+            };
             format!("{} @ git+{repository}{}{fragment}", pin.name, revision.unwrap_or_default())
         }
         (Source::Directory { path, editable: Some(true) }, _) => return format!("-e {}", path.display()),
@@ -175,12 +178,21 @@ mod tests {
             revision: Some("v1".to_owned()),
             commit: Some("abc".to_owned()),
             subdirectory: Some("sub".to_owned()),
+            file: None,
+        };
+        let file = Source::Git {
+            repository: url("https://git.example/x.git"),
+            revision: None,
+            commit: Some("abc".to_owned()),
+            subdirectory: None,
+            file: Some("dist/x.zip".to_owned()),
         };
         let archive = Source::Archive { url: url("https://files.example/x.zip"), subdirectory: None };
         let directory = |editable| Source::Directory { path: "/a b".into(), editable };
         for (pin, expected) in [
             (pin(Source::Index, Some("1.0"), &["aa", "bb"]), "x==1.0 --hash=sha256:aa --hash=sha256:bb"),
             (pin(git, None, &[]), "x @ git+https://git.example/x.git@abc#subdirectory=sub"),
+            (pin(file, None, &[]), "x @ git+https://git.example/x.git@abc#path=dist/x.zip"),
             (pin(archive, None, &["aa"]), "x @ https://files.example/x.zip --hash=sha256:aa"),
             (pin(directory(Some(true)), None, &[]), "-e /a b"),
             (pin(directory(None), None, &[]), "x @ file:///a%20b"),

@@ -86,6 +86,8 @@ pub enum Source {
         commit: Option<String>,
         /// `#subdirectory=`.
         subdirectory: Option<String>,
+        /// The wheel or source archive in it that is meant (`#path=`), if it is not the repository's own tree.
+        file: Option<String>,
     },
     /// A source tree on this machine.
     Directory {

@@ -121,7 +121,10 @@ fn what_pip_freeze_writes_is_read() {
     assert_eq!(shown(&lock.pins), ["my-a==", "x==", "b=="]);
     let repository = "https://git.example/a.git".parse().unwrap();
     let revision = Some("0123abc".to_owned());
-    assert_eq!(lock.pins[0].source, Source::Git { repository, revision, commit: None, subdirectory: None });
+    assert_eq!(
+        lock.pins[0].source,
+        Source::Git { repository, revision, commit: None, subdirectory: None, file: None }
+    );
     assert!(
         lock.notes[0].ends_with("r.txt:1: `my-a` comes from Git, so it is not editable."),
         "{:?}",

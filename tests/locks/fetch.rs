@@ -52,7 +52,7 @@ fn fetch_command(project: &Project, lock: &str, options: &[&str]) -> Command {
 }
 
 /// What is mounted, after what was mounted is what uv installs.
-fn fetched(project: &Project, lock: &str, options: &[&str], expected: &str) {
+pub(crate) fn fetched(project: &Project, lock: &str, options: &[&str], expected: &str) {
     fs_err::remove_dir_all(&project.test.cache).unwrap();
     fetch(project, lock, options).succeeds();
     let seen = project.seen(&project.test.venv);

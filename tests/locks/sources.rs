@@ -1,8 +1,9 @@
 //! Where a distribution can come from: Git, URLs, archives and folders on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::common::Outcome;
+use crate::fetch::fetched;
 use crate::project::Project;
 use crate::tools::{Server, Uv};
 use crate::{are_the_same, two_pythons};
@@ -15,15 +16,27 @@ struct Sources {
     _server: Server,
 }
 
+/// Whether there are wheels and source archives in Git repositories, too: uv does not export these to a pylock.toml.
+#[derive(Clone, Copy, PartialEq)]
+enum FilesInGit {
+    Some,
+    None,
+}
+
 impl Sources {
-    fn new(python: &Path) -> Self {
+    fn new(python: &Path, files: FilesInGit) -> Self {
         let project = Project::new(python);
         let maker = Uv::new(NEWEST);
         let (repository, _) = maker.repository("from-git", "1.0");
         let (by_branch, _) = maker.repository("from-branch", "1.0");
-        for (name, kind) in
-            [("url-wheel", "wheel"), ("url-sdist", "sdist"), ("path-wheel", "wheel"), ("path-sdist", "sdist")]
-        {
+        for (name, kind) in [
+            ("url-wheel", "wheel"),
+            ("url-sdist", "sdist"),
+            ("path-wheel", "wheel"),
+            ("path-sdist", "sdist"),
+            ("git-wheel", "wheel"),
+            ("git-sdist", "sdist"),
+        ] {
             maker.build(name, "1.0", kind);
         }
         for name in ["plain", "linked", "not-a-package", "git-folder", "git-other"] {
@@ -44,16 +57,26 @@ impl Sources {
         let sdist_url = server.url("url_sdist-1.0.tar.gz".as_ref());
         let git = |folder: &Path| format!("file://{}", outside.join(folder.file_name().unwrap()).display());
         let several = several(&project, &outside);
+        let (files, in_files) = match files {
+            FilesInGit::None => ("", String::new()),
+            FilesInGit::Some => (
+                ", \"git-wheel\", \"git-sdist\"",
+                format!(
+                    "git-wheel = {{git = \"{several}\", path = \"dist/git_wheel-1.0-py3-none-any.whl\"}}\n\
+                     git-sdist = {{git = \"{several}\", branch = \"main\", path = \"dist/git_sdist-1.0.tar.gz\"}}\n"
+                ),
+            ),
+        };
         let project = project.package(
             ".",
             "app",
             &format!(
                 "version = \"1.0\"\nrequires-python = \">=3.10\"\ndependencies = [\"from-git\", \"from-branch\", \
                  \"url-wheel\", \"url-sdist\", \"path-wheel\", \"path-sdist\", \"plain\", \"linked\", \"not-a-package\", \
-                 \"index-sdist\", \"index-wheel\", \"git-folder\", \"git-other\"]\n[tool.uv.sources]\n\
+                 \"index-sdist\", \"index-wheel\", \"git-folder\", \"git-other\"{files}]\n[tool.uv.sources]\n{in_files}\
                  from-git = {{git = \"{}\", tag = \"v1\"}}\nfrom-branch = {{git = \"{}\"}}\n\
-                 git-folder = {{git = \"file://{several}\", subdirectory = \"folder\"}}\n\
-                 git-other = {{git = \"file://{several}\", subdirectory = \"deep/other\"}}\n\
+                 git-folder = {{git = \"{several}\", subdirectory = \"folder\"}}\n\
+                 git-other = {{git = \"{several}\", subdirectory = \"deep/other\"}}\n\
                  url-wheel = {{url = \"{wheel_url}\"}}\nurl-sdist = {{url = \"{sdist_url}\"}}\n\
                  path-wheel = {{path = \"../outside/dist/path_wheel-1.0-py3-none-any.whl\"}}\n\
                  path-sdist = {{path = \"../outside/dist/path_sdist-1.0.tar.gz\"}}\n\
@@ -62,7 +85,6 @@ impl Sources {
                  not-a-package = {{path = \"../outside/not-a-package-1.0\", package = false}}\n",
                 git(&repository),
                 git(&by_branch),
-                several = several.display(),
             ),
         );
         project.uv(&["lock"]).succeeds();
@@ -72,23 +94,34 @@ impl Sources {
     }
 }
 
-/// A Git repository with several projects in it.
-fn several(project: &Project, outside: &Path) -> PathBuf {
+/// The address of a Git repository with several projects in it, a wheel and a source archive.
+fn several(project: &Project, outside: &Path) -> String {
     let repository = outside.join("several");
     fs_err::create_dir_all(repository.join("deep")).unwrap();
-    for (from, to) in [("git-folder-1.0", "folder"), ("git-other-1.0", "deep/other")] {
+    fs_err::create_dir_all(repository.join("dist")).unwrap();
+    for (from, to) in [
+        ("git-folder-1.0", "folder"),
+        ("git-other-1.0", "deep/other"),
+        ("dist/git_wheel-1.0-py3-none-any.whl", "dist/git_wheel-1.0-py3-none-any.whl"),
+        ("dist/git_sdist-1.0.tar.gz", "dist/git_sdist-1.0.tar.gz"),
+    ] {
         fs_err::rename(outside.join(from), repository.join(to)).unwrap();
     }
-    for arguments in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "--message", "Begin"]] {
+    for arguments in [
+        &["init", "--quiet", "--initial-branch", "main"][..],
+        &["add", "."],
+        &["commit", "--quiet", "--message", "Begin"],
+    ] {
         let mut git = project.test.command("git");
         git.args(["-c", "user.name=test", "-c", "user.email=test@test.example"]);
         Outcome::of(git.args(arguments).current_dir(&repository)).succeeds();
     }
-    repository
+    format!("file://{}", repository.display())
 }
 
 const ALL: &str = "app-1.0-editable from-git-1.0 from-branch-1.0 url-wheel-1.0 url-sdist-1.0 path-wheel-1.0 path-sdist-1.0 \
                    plain-1.0 linked-1.0-editable index-sdist-1.0 index-wheel-1.0 git-folder-1.0 git-other-1.0";
+const FILES: &str = " git-wheel-1.0 git-sdist-1.0";
 
 #[test]
 fn every_source_of_a_uv_lock_gives_what_uv_installs() {
@@ -96,8 +129,15 @@ fn every_source_of_a_uv_lock_gives_what_uv_installs() {
         return;
     }
     for python in two_pythons() {
-        let Sources { project, .. } = &Sources::new(&python);
-        let rows = [("", ALL), ("--no-editable", &ALL.replace("-editable", ""))];
+        let Sources { project, .. } = &Sources::new(&python, FilesInGit::Some);
+        let all = format!("{ALL}{FILES}");
+        let without_local = "from-git-1.0 from-branch-1.0 url-wheel-1.0 url-sdist-1.0 index-sdist-1.0 index-wheel-1.0 \
+                             git-folder-1.0 git-other-1.0 git-wheel-1.0 git-sdist-1.0";
+        let rows = [
+            ("", &*all),
+            ("--no-editable", &all.replace("-editable", "")),
+            ("--no-install-local", without_local),
+        ];
         are_the_same(project, "uv.lock", &rows, |options| project.sync(options));
     }
 }
@@ -108,7 +148,7 @@ fn every_source_of_a_pylock_gives_what_uv_installs() {
         return;
     }
     for python in two_pythons() {
-        let Sources { project, .. } = &Sources::new(&python);
+        let Sources { project, .. } = &Sources::new(&python, FilesInGit::None);
         project.uv(&["export", "--quiet", "--format", "pylock.toml", "-o", "pylock.toml"]).succeeds();
         are_the_same(project, "pylock.toml", &[("", ALL)], |options| {
             project.pip_sync("pylock.toml", options)
@@ -146,19 +186,33 @@ fn every_source_of_requirements_gives_what_uv_installs() {
         return;
     }
     for python in two_pythons() {
-        let Sources { project, .. } = &Sources::new(&python);
+        let Sources { project, .. } = &Sources::new(&python, FilesInGit::Some);
+        let all = format!("{ALL}{FILES}");
         project
             .uv(&["export", "--quiet", "--format", "requirements.txt", "-o", "requirements.txt"])
             .succeeds();
-        are_the_same(project, "requirements.txt", &[("", ALL)], |options| {
+        are_the_same(project, "requirements.txt", &[("", &all)], |options| {
             project.pip_sync("requirements.txt", options)
         });
         let rows = [
-            ("--no-editable", &*ALL.replace("-editable", "")),
-            ("--no-editable-package Linked", &ALL.replace("linked-1.0-editable", "linked-1.0")),
+            ("--no-editable", &*all.replace("-editable", "")),
+            ("--no-editable-package Linked", &all.replace("linked-1.0-editable", "linked-1.0")),
         ];
         are_the_same(project, "requirements.txt", &rows, |options| {
             project.pip_install("requirements.txt", options)
         });
     }
+}
+
+#[test]
+fn every_source_is_got() {
+    if !crate::common::fuse() {
+        return;
+    }
+    let [oldest, _] = two_pythons();
+    let Sources { project, .. } = &Sources::new(&oldest, FilesInGit::Some);
+    let all = format!("{ALL}{FILES}");
+    fetched(project, "uv.lock", &[], &all);
+    project.uv(&["export", "--quiet", "--format", "requirements.txt", "-o", "requirements.txt"]).succeeds();
+    fetched(project, "requirements.txt", &["--no-editable"], &all.replace("-editable", ""));
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::choice::{Candidate, Found};
 use super::pointer::Pointer;
 use super::wheels::ReadPointer;
-use super::{Bucket, Shelf, names};
+use super::{Bucket, Commit, Shelf, names};
 use crate::python::WheelName;
 
 /// A folder `{url,path,editable}/H`: what was built from one source.
@@ -69,25 +69,16 @@ pub(super) fn search_direct(shards: &[Shard], kind: &str, found: &mut Found) {
     }
 }
 
-/// Offers what was built from a commit.
-///
-/// A branch or a tag can move, and the cache does not tell where it points, so a pin must name the whole commit.
-pub(super) fn search_git(
-    buckets: &[Bucket],
-    commit: Option<&str>,
-    revision: Option<&str>,
-    found: &mut Found,
-) {
-    let Some(short) = commit.and_then(|commit| commit.get(..16)) else {
-        let revision = revision.unwrap_or("the default branch");
-        found.reasons.other(format!("{revision} can move: name the whole commit"));
-        return;
-    };
+/// Offers what was built from a commit: from its tree, or from a source archive in it, which has its hashes noted.
+pub(super) fn search_git(buckets: &[Bucket], commit: Commit<'_>, is_file: bool, found: &mut Found) {
     for bucket in buckets {
-        let parent = bucket.path.join("git");
-        for hash in names(&parent).unwrap_or_default() {
-            let folder = parent.join(hash).join(short.to_ascii_lowercase());
-            offer_wheels(&folder, bucket.number, ReadPointer::none(found), found);
+        for folder in commit.folders(bucket) {
+            let hashes = fs_err::read(folder.join("hashes.msgpack")).ok();
+            if hashes.is_some() == is_file {
+                let mut read = ReadPointer::none(found);
+                read.pointer.sha256 = hashes.as_deref().and_then(Pointer::hash_of_archive);
+                offer_wheels(&folder, bucket.number, read, found);
+            }
         }
     }
 }

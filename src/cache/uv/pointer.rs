@@ -43,6 +43,12 @@ impl Pointer {
         Some(Self { cache_info: CacheInfo::from_value(info), ..Self::from_value(pointer)? })
     }
 
+    /// The hash in a `hashes.msgpack`, which lies beside what was built from a source archive in a Git repository.
+    pub(super) fn hash_of_archive(mut bytes: &[u8]) -> Option<String> {
+        let value = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH).ok()?;
+        field(&value, 0, "hashes").and_then(sha256)
+    }
+
     /// The archive, in the cache at `root`.
     pub(super) fn archive(&self, root: &Path) -> PathBuf {
         root.join(format!("archive-v{}", self.archive_bucket)).join(&self.id)

@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use pep440_rs::Version;
 
-use super::Shelf;
 use super::choice::{Candidate, Found};
 use super::pointer::Pointer;
 use super::provenance;
 use super::provenance::Provenance;
+use super::{Bucket, Commit, Shelf};
 use crate::cache::archive::tag_lines;
 use crate::python::{PackageName, WheelName};
 
@@ -29,6 +29,17 @@ pub(super) fn search(shelves: &[Shelf], found: &mut Found) {
                 }
             }
             Err(error) => found.reasons.other(error.to_string()),
+        }
+    }
+}
+
+/// Offers the wheels that lie in a Git repository: `wheels-vN/git/H/<sha16>/<key>`.
+pub(super) fn search_git(buckets: &[Bucket], commit: Commit<'_>, found: &mut Found) {
+    for bucket in buckets {
+        for folder in commit.folders(bucket) {
+            for (key, entry) in entries(&folder).unwrap_or_default() {
+                consider(&folder.join(&key), &key, entry, bucket.number, found);
+            }
         }
     }
 }

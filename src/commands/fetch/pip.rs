@@ -6,7 +6,7 @@ use std::process::Command;
 use super::{Fetch, folder};
 use crate::cache::{Cache, wheels_in};
 use crate::error::{Error, Result};
-use crate::lock::{Requirements, by_hashes};
+use crate::lock::{Pin, Requirements, Source, by_hashes};
 use crate::progress::Progress;
 use crate::sys::posix::may_write;
 
@@ -25,6 +25,11 @@ impl Fetch<'_> {
             return Err(
                 Error::new(message).with_help("have who may write there get them, or take another cache")
             );
+        }
+        let is_in_git = |pin: &&Pin| matches!(pin.source, Source::Git { file: Some(_), .. });
+        if let Some(pin) = self.missing.iter().find(is_in_git) {
+            let message = format!("{} is a file in a Git repository, which pip does not get", pin.name);
+            return Err(Error::new(message).with_help("have uv get it, into a cache of uv's"));
         }
         self.verbosity.note(format!("pip gets {count} of {total} distributions into {}", root.display()));
         let folder = folder()?;

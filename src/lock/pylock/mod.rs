@@ -196,6 +196,7 @@ impl Reader<'_> {
             revision: vcs.requested_revision.clone().or_else(|| Some(vcs.commit_id.clone())),
             commit: Some(vcs.commit_id.clone()),
             subdirectory: vcs.subdirectory.clone(),
+            file: None,
         })
     }
 }

@@ -53,16 +53,18 @@ pub(super) fn locate(text: &str, editable: bool, directory: &Path) -> Result<Loc
     }
     let (name, version) = match &source {
         Source::Archive { url, .. } => named_by_file(&file_name(url.as_str())),
+        Source::Git { file: Some(file), .. } => named_by_file(&file_name(file)),
         _ => (None, None),
     };
     Ok(Located { source, name: fragment.egg.or(name), version, hashes: fragment.hashes })
 }
 
-/// What follows `#`: `egg=`, `subdirectory=`, and digests as `sha256=`.
+/// What follows `#`: `egg=`, `subdirectory=`, uv's `path=`, and digests as `sha256=`.
 #[derive(Default)]
 struct Fragment {
     egg: Option<PackageName>,
     subdirectory: Option<String>,
+    path: Option<String>,
     hashes: Vec<String>,
 }
 
@@ -78,7 +80,8 @@ impl Fragment {
                     let name = egg.split(['[', '%']).next().unwrap_or_default();
                     fragment.egg = Some(PackageName::parse(name)?);
                 }
-                Some(("subdirectory", path)) => fragment.subdirectory = Some(subdirectory(path)?),
+                Some(("subdirectory", path)) => fragment.subdirectory = Some(within("subdirectory", path)?),
+                Some(("path", path)) => fragment.path = Some(within("path", path)?),
                 Some((algorithm @ ("md5" | "sha1" | "sha224" | "sha256" | "sha384" | "sha512"), digest)) => {
                     fragment.hashes.push(format!("{algorithm}:{digest}"));
                 }
@@ -90,9 +93,9 @@ impl Fragment {
     }
 }
 
-fn subdirectory(path: &str) -> Result<String> {
+fn within(key: &str, path: &str) -> Result<String> {
     if path.starts_with('/') || path.split('/').any(|part| part == "..") {
-        return Err(Error::new(format!("`#subdirectory={path}` leaves the source")));
+        return Err(Error::new(format!("`#{key}={path}` leaves the source")));
     }
     Ok(path.to_owned())
 }
@@ -109,7 +112,8 @@ fn git(address: &str, fragment: &Fragment) -> Result<Source> {
         _ => None,
     };
     let commit = revision.clone().filter(|revision| is_commit(revision));
-    Ok(Source::Git { repository, revision, commit, subdirectory: fragment.subdirectory.clone() })
+    let (subdirectory, file) = (fragment.subdirectory.clone(), fragment.path.clone());
+    Ok(Source::Git { repository, revision, commit, subdirectory, file })
 }
 
 fn parse_url(text: &str) -> Result<Url> {
@@ -233,8 +237,15 @@ mod tests {
                 revision: Some("release/1".into()),
                 commit: None,
                 subdirectory: Some("sub/c".into()),
+                file: None,
             }
         );
+        let file = located("git+https://git.example/a@v1#path=dist/b_c-1.5-py3-none-any.whl");
+        assert_eq!((file.name.unwrap().as_str(), file.version.unwrap().to_string().as_str()), ("b-c", "1.5"));
+        let Source::Git { file: Some(file), .. } = file.source else {
+            panic!("it is a file in a repository");
+        };
+        assert_eq!(file, "dist/b_c-1.5-py3-none-any.whl");
         let Source::Git { revision, .. } = located("git+ssh://git@git.example/a").source else {
             panic!("git+ssh is Git");
         };
@@ -274,5 +285,6 @@ mod tests {
         assert!(error("https://x.example/a", true).contains("editable"));
         assert!(error("./a#egg=a!", false).contains("a!"));
         assert!(error("git+https://x.example/a#subdirectory=../b", false).contains("leaves the source"));
+        assert!(error("git+https://x.example/a#path=/b.whl", false).contains("leaves the source"));
     }
 }

@@ -57,27 +57,27 @@ fn source(written: &file::Source, folder: &Path) -> Result<Source> {
     }
 }
 
-/// `https://git.example/a.git?tag=v1&subdirectory=b#COMMIT`
+/// `https://git.example/a.git?tag=v1&subdirectory=b#COMMIT`, or with `path=` for a file in the repository.
 fn git_source(text: &str) -> Result<Source> {
     let (address, commit) =
         text.split_once('#').ok_or_else(|| Error::new("its Git source names no commit"))?;
     let mut repository = artifact::parse_url(address)?;
-    let (mut revision, mut subdirectory) = (None, None);
+    let (mut revision, mut subdirectory, mut file) = (None, None, None);
     for (key, value) in repository.query_pairs() {
         match &*key {
             "tag" | "branch" | "rev" => revision = Some(value.into_owned()),
             "subdirectory" => subdirectory = Some(value.into_owned()),
-            "path" => return Err(Error::new("it is a file in a Git repository, which is not supported")),
+            "path" => file = Some(value.into_owned()),
             _ => {}
         }
     }
     repository.set_query(None);
-    Ok(Source::Git { repository, revision, commit: Some(commit.to_owned()), subdirectory })
+    Ok(Source::Git { repository, revision, commit: Some(commit.to_owned()), subdirectory, file })
 }
 
 /// The hash of what uv would install: of the wheel that fits best, or else of the source archive.
 fn hash<'a>(package: &'a Package, source: &Source, target: Target<'_>) -> Result<Option<&'a str>> {
-    if matches!(source, Source::Directory { .. } | Source::Git { .. }) {
+    if matches!(source, Source::Directory { .. } | Source::Git { file: None, .. }) {
         return Ok(None);
     }
     let best = artifact::best_wheel(&package.wheels, target.tags, Wheel::file_name);
