@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Container, Corpus, Index, Outcome, Running, Sandbox};
+use common::{Container, Corpus, Index, Outcome, Sandbox};
 use walkdir::WalkDir;
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
@@ -31,12 +31,13 @@ const MOUNT: [&str; 4] = ["--device", "/dev/fuse", "--cap-add", "SYS_ADMIN"];
 fn entrypoints_that_start_at_once_fill_an_empty_cache_volume_together() {
     let Some(images) = Images::built("Dockerfile") else { return };
     let entrypoint = Entrypoint::of(&images);
-    let start = |_| Running::of(entrypoint.with_network(&["--tmpfs", "/tmp"]));
-    let mut all: Vec<Running> = (0..4).map(start).collect();
-    for one in &mut all {
-        let line = one.line();
-        assert!(line.starts_with("{'flask': '3.1.3'"), "{line}");
-        assert_eq!(one.ends(), Some(0));
+    let started: Vec<Outcome> = std::thread::scope(|scope| {
+        let start = || Outcome::of(&mut entrypoint.with_network(&["--tmpfs", "/tmp"]));
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for one in started {
+        one.succeeds().says("{'flask': '3.1.3'");
     }
     let requests = entrypoint.index.requests();
     assert!(requests.iter().any(|path| path.contains("flask")), "{requests:?}");
@@ -124,7 +125,9 @@ impl Entrypoint {
         let volume = images.sandbox.root().join("volume");
         // A new volume takes over the directory that it covers.
         Outcome::of(Command::new("cp").arg("-a").args([&app.root.join("cache"), &volume])).succeeds();
-        Self { app, volume, index: Index::of(&Corpus::wheels("small"), None) }
+        let served = images.sandbox.root().join("served");
+        symlink(Corpus::wheels("small"), &served).unwrap();
+        Self { app, volume, index: Index::of(&served, None) }
     }
 
     /// The container with these options, in which the volume is mounted with this mode.

@@ -1,6 +1,7 @@
 //! Pins to archives: what the locks ask for, found in a cache that nobody prunes meanwhile.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -125,14 +126,21 @@ impl Search<'_> {
     }
 }
 
-/// Whether a cache is still to be made: there is nothing, or not more than what tools make beforehand.
+/// Whether a cache is still to be made: there is nothing, or no more than what uv makes on its way. Another may be filling it.
 fn is_unmade(cache: &Path) -> bool {
-    const BEFOREHAND: [&str; 3] = [".gitignore", ".lock", "CACHEDIR.TAG"];
     match fs_err::read_dir(cache) {
-        Ok(mut entries) => entries
-            .all(|entry| entry.is_ok_and(|entry| BEFOREHAND.iter().any(|name| entry.file_name() == *name))),
+        Ok(mut entries) => entries.all(|entry| entry.is_ok_and(|entry| is_of_uv(&entry.file_name()))),
         Err(error) => error.kind() == ErrorKind::NotFound,
     }
+}
+
+/// Whether it is uv that calls something so in the top directory of its cache.
+fn is_of_uv(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let is_bucket = |(_, version): (&str, &str)| version.parse::<u32>().is_ok();
+    [".gitignore", ".lock", "CACHEDIR.TAG"].contains(&name)
+        || name.starts_with(".tmp")
+        || name.rsplit_once("-v").is_some_and(is_bucket)
 }
 
 /// How often to ask for a cache that another process has to itself.
@@ -162,4 +170,23 @@ fn lock_cache(inputs: &Inputs, verbosity: Verbosity) -> Result<Result<CacheLock,
 fn patience() -> Duration {
     let seconds = env::var("UV_LOCK_TIMEOUT").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What another uv has made so far, at any moment, does not keep anybody from having it filled.
+    #[test]
+    fn a_cache_that_is_being_made_is_unmade_and_a_folder_of_something_else_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        assert!(is_unmade(&cache));
+        for name in ["", ".lock", "CACHEDIR.TAG", ".tmpA1b2c3", "interpreter-v4", "simple-v21"] {
+            fs_err::create_dir(cache.join(name)).unwrap();
+            assert!(is_unmade(&cache), "{name}");
+        }
+        fs_err::create_dir(cache.join("photos-very-old")).unwrap();
+        assert!(!is_unmade(&cache));
+    }
 }
