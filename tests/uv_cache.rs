@@ -13,7 +13,7 @@ use fs_err::os::unix::fs::symlink;
 use rustix::fs::FileType;
 use sitefs::cache::{Archive, Cache, Wanted};
 use sitefs::error::Error;
-use sitefs::lock::{Origin, Pin, Selection, Source};
+use sitefs::lock::{BuildSettings, Origin, Pin, Selection, Source};
 use sitefs::progress::Progress;
 use sitefs::python::{PackageName, Tags};
 use sitefs::venv::interpreter::Interpreter;
@@ -30,6 +30,7 @@ fn pin(requirement: &str, source: Source) -> Pin {
         source,
         hashes: Vec::new(),
         marker: pep508_rs::MarkerTree::default(),
+        build: BuildSettings::default(),
         origin: Origin { file: "requirements.txt".into(), line: 1 },
     }
 }

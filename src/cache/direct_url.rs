@@ -85,7 +85,7 @@ mod tests {
     use url::Url;
 
     use super::text;
-    use crate::lock::{Origin, Pin, Source};
+    use crate::lock::{BuildSettings, Origin, Pin, Source};
     use crate::python::PackageName;
 
     fn direct_url(source: Source) -> String {
@@ -95,6 +95,7 @@ mod tests {
             source,
             hashes: Vec::new(),
             marker: MarkerTree::default(),
+            build: BuildSettings::default(),
             origin: Origin { file: "requirements.txt".into(), line: 1 },
         })
         .unwrap()

@@ -3,12 +3,13 @@
 //!
 //! uv promises nothing about this layout and changes it in patch releases, so it is read tolerantly: buckets of every
 //! number, pointers of every shape, links where a pointer is missing. Folders named after the hash of a URL are
-//! scanned; the hash itself is never computed.
+//! scanned; that hash is never computed. The one of settings that a wheel is built with is: nothing else tells them.
 
 mod built;
 mod choice;
 mod pointer;
 mod provenance;
+mod settings;
 mod wheels;
 
 use std::collections::HashSet;

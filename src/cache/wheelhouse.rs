@@ -18,7 +18,7 @@ use super::missing::{Missing, Reasons};
 use super::store::{OpenWheel, Store};
 use super::wheel::{INTERRUPTED, looks};
 use crate::error::{Error, Result};
-use crate::lock::{Origin, Pin, Source};
+use crate::lock::{BuildSettings, Origin, Pin, Source};
 use crate::parallel::parallel_work;
 use crate::progress::Progress;
 use crate::python::{PackageName, Tags, WheelName};
@@ -102,6 +102,7 @@ impl Wheelhouse {
             source: Source::Index,
             hashes: Vec::new(),
             marker: MarkerTree::default(),
+            build: BuildSettings::default(),
             origin: Origin { file: self.root.clone(), line: 0 },
         }
     }

@@ -156,7 +156,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::lock::Origin;
+    use crate::lock::{BuildSettings, Origin};
     use pep508_rs::MarkerTree;
 
     fn pin(source: Source, version: Option<&str>, hashes: &[&str]) -> Pin {
@@ -166,6 +166,7 @@ mod tests {
             source,
             hashes: hashes.iter().map(|hash| (*hash).to_owned()).collect(),
             marker: MarkerTree::TRUE,
+            build: BuildSettings::default(),
             origin: Origin { file: PathBuf::from("script.py.lock"), line: 1 },
         }
     }

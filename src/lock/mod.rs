@@ -1,6 +1,7 @@
 //! Locks: what an environment shall hold, as pins.
 
 mod artifact;
+mod build;
 mod environment;
 mod excerpt;
 mod hashes;
@@ -17,6 +18,7 @@ mod text;
 mod toml_file;
 mod uv_lock;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,8 @@ use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::{MarkerEnvironment, MarkerTree};
 use url::Url;
 
+use self::build::ProjectSettings;
+pub use self::build::{BuildSettings, ConfigSetting};
 pub use self::excerpt::{Excerpt, Project, Requirements, by_hashes};
 pub use self::install::InstallFilter;
 use self::kind::Kind;
@@ -53,6 +57,8 @@ pub struct Pin {
     pub hashes: Vec<String>,
     /// Where it applies.
     pub marker: MarkerTree,
+    /// What uv builds it with, if it comes as no wheel.
+    pub build: BuildSettings,
     /// Where it is written.
     pub origin: Origin,
 }
@@ -183,7 +189,26 @@ impl Lock {
         lock.index_options.extend(requirements.index_options);
         lock.notes.extend(requirements.notes);
         lock.pins = lock.pins.into_iter().map(|pin| selection.without_editable(pin)).collect();
+        lock.read_build_settings(&directory);
         Ok(lock)
+    }
+
+    /// As uv does, takes the settings for builds from the project of a uv.lock, and for other locks from the current directory.
+    fn read_build_settings(&mut self, directory: &Path) {
+        let mut known: HashMap<PathBuf, ProjectSettings> = HashMap::new();
+        for pin in &mut self.pins {
+            let file = &pin.origin.file;
+            let is_of_project = file.file_name().is_some_and(|name| name == "uv.lock");
+            let folder = file.parent().filter(|_| is_of_project).unwrap_or(directory);
+            if !known.contains_key(folder) {
+                let settings = ProjectSettings::of(folder).unwrap_or_else(|error| {
+                    self.notes.push(format!("{error}: its settings for builds are not known."));
+                    ProjectSettings::default()
+                });
+                known.insert(folder.to_path_buf(), settings);
+            }
+            pin.build = known.get(folder).map(|settings| settings.for_package(&pin.name)).unwrap_or_default();
+        }
     }
 
     /// The pins that apply to an interpreter: one for each name, in the order written, with no extra active.

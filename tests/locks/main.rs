@@ -14,6 +14,7 @@ mod install;
 mod project;
 mod pylock;
 mod requirements;
+mod settings;
 mod sources;
 mod uv_lock;
 

@@ -69,7 +69,8 @@ impl Project {
         arguments: impl IntoIterator<Item = S>,
     ) -> Command {
         let mut command = self.test.uv().command(arguments);
-        command.current_dir(&self.folder).env("UV_PYTHON", &self.test.python);
+        // The project's own settings count; there are no others in this home.
+        command.current_dir(&self.folder).env("UV_PYTHON", &self.test.python).env_remove("UV_NO_CONFIG");
         if self.is_online {
             Uv::use_the_network(&mut command);
         } else {
@@ -168,7 +169,7 @@ impl Project {
 }
 
 /// A build backend in one file: packages below `src`, the version from `version.txt` where pyproject.toml has none, and
-/// further lines of METADATA from `metadata.txt`.
+/// further lines of METADATA from `metadata.txt`. What it is built with is told in a file.
 const BACKEND: &str = r#"
 import os, re, zipfile
 
@@ -190,7 +191,11 @@ def wheel(folder, files):
     return f"{name}-{version}-py3-none-any.whl"
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
-    return wheel(folder, {f"{name}/__init__.py": open(f"src/{name}/__init__.py").read()})
+    files = {f"{name}/__init__.py": open(f"src/{name}/__init__.py").read()}
+    settings = [config_settings or {}, os.environ.get("FLAVOUR")]
+    if any(settings):
+        files[f"{name}/built_with.txt"] = repr(settings)
+    return wheel(folder, files)
 
 def build_editable(folder, config_settings=None, metadata_directory=None):
     return wheel(folder, {f"{name}.pth": os.path.join(os.getcwd(), "src") + "\n"})

@@ -1,5 +1,6 @@
 //! Wheels that uv built: `sdists-vN/{pypi/<name>/<version>/<rev> | git/H/<sha16> | {url,path,editable}/H/<rev>}/<wheel>`,
-//! a link to the archive. `revision.http` or `revision.rev` names the live `<rev>`.
+//! a link to the archive. `revision.http` or `revision.rev` names the live `<rev>`. What was built with settings lies in a folder
+//! of these, named after their digest.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,10 @@ use std::path::{Path, PathBuf};
 use super::choice::{Candidate, Found};
 use super::pointer::Pointer;
 use super::wheels::ReadPointer;
-use super::{Bucket, Commit, Shelf, names};
+use super::{Bucket, Commit, Shelf, names, settings};
 use crate::python::WheelName;
+
+const OTHER_SETTINGS: &str = "it was built with other settings (`config-settings` and the like) than the uv.toml or pyproject.toml says";
 
 /// A folder `{url,path,editable}/H`: what was built from one source.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(super) fn direct_shards(buckets: &[Bucket]) -> Vec<Shard> {
                 shards.push(Shard {
                     wheels: revisions
                         .iter()
-                        .flat_map(|revision| links(&path.join(revision)))
+                        .flat_map(|revision| every_link(&path.join(revision)))
                         .map(|(wheel, _)| wheel)
                         .collect(),
                     path,
@@ -97,7 +100,15 @@ fn search_revision(folder: &Path, bucket: u32, found: &mut Found) {
 
 fn offer_wheels(folder: &Path, bucket: u32, read: ReadPointer, found: &mut Found) {
     let ReadPointer { pointer: Pointer { sha256, cache_info, .. }, provenance, modified } = read;
-    for (wheel, link) in links(folder) {
+    let links = match settings::folder(&found.pin.build) {
+        Ok(None) => links(folder),
+        Ok(Some(settings)) => links(&folder.join(settings)),
+        Err(why) => return found.reasons.other(why),
+    };
+    if links.is_empty() && every_link(folder).iter().any(|(wheel, _)| wheel.name == found.pin.name) {
+        found.reasons.other(OTHER_SETTINGS.to_owned());
+    }
+    for (wheel, link) in links {
         found.offer(Candidate {
             wheel,
             archive: None,
@@ -111,6 +122,13 @@ fn offer_wheels(folder: &Path, bucket: u32, read: ReadPointer, found: &mut Found
             modified,
         });
     }
+}
+
+/// The same, with what was built with any settings.
+fn every_link(folder: &Path) -> Vec<(WheelName, PathBuf)> {
+    let is_for_settings = |name: &OsString| name.to_str().is_some_and(settings::is_folder);
+    let further = names(folder).unwrap_or_default().into_iter().filter(is_for_settings);
+    links(folder).into_iter().chain(further.flat_map(|name| links(&folder.join(name)))).collect()
 }
 
 /// The entries of `folder` that are named as unpacked wheels; locks and `.whl` files lie beside them.

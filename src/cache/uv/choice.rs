@@ -166,8 +166,7 @@ impl<'a> Found<'a> {
         let is_from_index = self.pin.source == Source::Index;
         let cache_info = candidate.cache_info.as_ref().filter(|_| !(is_from_index && candidate.built));
         let cache_info = cache_info.and_then(CacheInfo::to_json);
-        // The settings that it was built with: what was built with any lies in a folder of its own, and is not found.
-        let build_info = candidate.built.then(|| b"{}".to_vec());
+        let build_info = candidate.built.then(|| serde_json::to_vec(&self.pin.build).ok()).flatten();
         let generated = [("uv_cache.json", cache_info), ("uv_build.json", build_info)];
         let mut archive = Archive::new(self.pin, root, contents);
         archive.generated =

@@ -15,7 +15,7 @@ use self::file::{Artifact, Directory, File, Header, Package, Vcs};
 use super::hashes::Hashes;
 use super::selection::DefaultGroups;
 use super::toml_file::{self, Lines};
-use super::{Lock, Origin, Pin, Selection, Source, Target, artifact, environment};
+use super::{BuildSettings, Lock, Origin, Pin, Selection, Source, Target, artifact, environment};
 use crate::error::{Context, Error, Result};
 use crate::python::PackageName;
 
@@ -140,6 +140,7 @@ impl Reader<'_> {
             source,
             hashes: hashes.sha256,
             marker: MarkerTree::TRUE,
+            build: BuildSettings::default(),
             origin: origin.clone(),
         }))
     }

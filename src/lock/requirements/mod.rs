@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use super::hashes::Hashes;
 use super::kind::Kind;
 use super::text::{self, quoted};
-use super::{Constraint, Lock, Origin, Pin, Source};
+use super::{BuildSettings, Constraint, Lock, Origin, Pin, Source};
 use options::{FileOption, RequirementOption};
 use specifier::{Requirement, Wanted};
 
@@ -181,6 +181,7 @@ impl Reader<'_> {
             source,
             hashes: hashes.sha256,
             marker: requirement.marker,
+            build: BuildSettings::default(),
             origin: origin.clone(),
         });
     }

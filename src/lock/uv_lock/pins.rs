@@ -7,7 +7,7 @@ use pep508_rs::MarkerTree;
 use super::file::{self, Package, Wheel};
 use crate::error::{Context, Error, Result};
 use crate::lock::hashes::Hashes;
-use crate::lock::{Origin, Pin, Source, Target, artifact};
+use crate::lock::{BuildSettings, Origin, Pin, Source, Target, artifact};
 
 /// The pin of a package whose paths count from `folder`; none for one that is not to be installed (`virtual`).
 ///
@@ -35,6 +35,7 @@ pub(super) fn pin(
             source,
             hashes: hashes.sha256,
             marker: MarkerTree::TRUE,
+            build: BuildSettings::default(),
             origin,
         })
     };
