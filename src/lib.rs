@@ -9,6 +9,7 @@ pub mod bytecode;
 pub mod cache;
 pub mod cli;
 pub mod commands;
+mod elf;
 pub mod error;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
 pub mod fuse;

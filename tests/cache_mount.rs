@@ -18,7 +18,7 @@ fn wheel() -> WheelBuilder {
     WheelBuilder::new("greet", "1.0")
         .file("greet/__init__.py", "word = 'hello'\n")
         .file("greet/data.bin", [0, 1, 2])
-        .data("data/share/greet/note.txt", "a note\n")
+        .data("data/include/greet/note.txt", "a note\n")
 }
 
 /// A sandbox in which root mounts; none, said loudly, for others.
@@ -41,9 +41,10 @@ fn has_both(test: &Sandbox) -> bool {
     mounts == [test.site_packages(), cache_mount(test)]
 }
 
-/// The links of the environment that lead to the cache: in site-packages and outside.
+/// The links of the environment that lead to the cache: in site-packages and in a directory of wheels' data that an
+/// environment has anyway.
 fn links(test: &Sandbox) -> [PathBuf; 2] {
-    [test.site_packages().join("greet/__init__.py"), test.venv.join("share/greet/note.txt")]
+    [test.site_packages().join("greet/__init__.py"), test.venv.join("include/greet/note.txt")]
 }
 
 /// Python that tries every way to change a file in place, and prints what it is told each time.
@@ -174,9 +175,9 @@ fn why_and_status_tell_of_the_cache_itself() {
         |path: &str| test.sitefs([OsStr::new("why"), test.venv.as_os_str(), OsStr::new(path)]).succeeds();
     let target = |path: &str| format!("target  {}", archive.join(path).display());
     why("greet/__init__.py").says("from    greet 1.0").says(&target("greet/__init__.py"));
-    why("share/greet/note.txt")
+    why("include/greet/note.txt")
         .says("from    greet")
-        .says(&target("greet-1.0.data/data/share/greet/note.txt"));
+        .says(&target("greet-1.0.data/data/include/greet/note.txt"));
     test.sitefs([OsStr::new("status"), test.venv.as_os_str()]).says("which links reach read-only");
     assert_eq!(test.status().json()["mount"]["cache_mounted"], true);
 }
@@ -287,7 +288,7 @@ fn several_runs_each_have_the_cache() {
     let before = test.environment();
     let mut first = Running::start(&test, &[], &["python", "-c", STAY]);
     first.says("hello");
-    let show = r#"cat "$VIRTUAL_ENV"/share/greet/note.txt"#;
+    let show = r#"cat "$VIRTUAL_ENV"/include/greet/note.txt"#;
     Outcome::of(&mut test.sitefs_command(run_arguments(&test, &[], &["sh", "-c", show])))
         .succeeds()
         .prints("a note");

@@ -10,7 +10,7 @@ use crate::sys::answer::ask;
 use crate::sys::mounts;
 use crate::venv::Venv;
 use crate::venv::state::{MountRecord, MountedDistribution, State};
-use crate::view::archived;
+use crate::view::{OUTSIDE, archived};
 
 /// What sitefs adds to a dist-info directory.
 const ADDED: [&str; 5] = ["INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json"];
@@ -35,8 +35,12 @@ pub(super) fn why(options: &WhyOptions) -> Result<()> {
 fn explain(path: &Path, venv: &Venv, state: &State, record: &MountRecord) -> Result<Vec<String>> {
     let outside = state.outside(venv.root());
     let path = find(path, [venv.root(), &outside], &record.site_packages)?;
-    let metadata = fs_err::symlink_metadata(&path)?;
     let mut lines = vec![path.display().to_string()];
+    // What the mount serves outside site-packages is reached by links.
+    let served =
+        fs_err::read_link(&path).ok().filter(|to| to.starts_with(record.site_packages.join(OUTSIDE)));
+    let path = served.unwrap_or(path);
+    let metadata = fs_err::symlink_metadata(&path)?;
     lines.extend(match path.strip_prefix(&record.site_packages) {
         Ok(entry) if metadata.is_dir() => explain_directory(entry, record),
         Ok(entry) => explain_leaf(entry, &path, place::owner(state, inside(&path, venv.root())), record),
@@ -73,6 +77,7 @@ fn sources<'a>(
 ) -> impl Iterator<Item = (&'a MountedDistribution, PathBuf)> {
     record.distributions.iter().rev().flat_map(move |distribution| {
         let files = distribution.layers.iter().rev().map(move |layer| layer.join(entry));
+        let files = files.chain(distribution.outside.iter().filter_map(move |layer| layer.path(entry)));
         files.filter(|file| fs_err::symlink_metadata(file).is_ok()).map(move |file| (distribution, file))
     })
 }

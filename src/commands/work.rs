@@ -27,7 +27,7 @@ use crate::sys::read_only::ReadOnlyTree;
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Bytecode, Interpreter, Layout, Venv};
 use crate::view::{
-    CacheMount, Clash, Distribution, Entries, EntriesChoice, View, Whiteouts, clashes, installed,
+    self, CacheMount, Clash, Distribution, Entries, EntriesChoice, View, Whiteouts, clashes, installed,
 };
 
 /// An environment, and what it shall hold. Whatever fails, it is for the caller to undo.
@@ -115,8 +115,8 @@ impl<'a> Work<'a> {
     pub(super) fn all_distributions(&self, mode: LinkMode) -> Result<Vec<Distribution>> {
         let (layout, inputs) = (&self.layout, &self.inputs);
         let distribution = |archive: &Archive| {
-            let placements = outside::plan(archive, layout, mode)?;
-            Ok(Distribution::new(archive.clone(), placements, layout, inputs.entries.of(&archive.name)))
+            let planned = outside::plan(archive, layout, mode)?;
+            Ok(Distribution::new(archive.clone(), planned, layout, inputs.entries.of(&archive.name)))
         };
         parallel(&self.archives, distribution).into_iter().collect()
     }
@@ -151,10 +151,13 @@ impl<'a> Work<'a> {
                 }
             }
         }
+        let whiteouts = self.whiteouts()?;
+        let links = self.links(&mut distributions, &whiteouts)?;
         if places {
             let mut outside: Vec<Placement> = distributions
                 .iter()
                 .flat_map(|distribution| distribution.placements.iter().cloned())
+                .chain(links)
                 .collect();
             if self.state.is_apart() {
                 outside.retain(|placement| !self.is_private(&placement.path));
@@ -175,7 +178,7 @@ impl<'a> Work<'a> {
         }
         let mut record = self.record(&distributions, LinkMode::Fuse)?;
         record.mounted_folder = cache_mount.as_ref().map(|mount| mount.cache().to_path_buf());
-        let mut view = View::new(distributions, Some(upper), self.whiteouts()?, self.layout.clone())?;
+        let mut view = View::new(distributions, Some(upper), whiteouts, self.layout.clone())?;
         view.keep_bytecode(&self.state)?;
         if let Some(mount) = cache_mount {
             view.show_cache(mount);
@@ -195,6 +198,25 @@ impl<'a> Work<'a> {
             place,
             access: self.access(),
         })
+    }
+
+    /// The links to what a mount serves outside site-packages. What the environment has of its own there is noted.
+    fn links(
+        &self,
+        distributions: &mut [Distribution],
+        whiteouts: &Whiteouts,
+    ) -> Result<Vec<Placement>, Difficulty> {
+        let root = &self.layout.root;
+        let (links, own) = if self.state.is_apart() {
+            view::links(distributions, &self.layout, whiteouts, |path| Ok(!self.is_private(path)))?
+        } else {
+            view::links(distributions, &self.layout, whiteouts, place::is_free(root, &self.state)?)?
+        };
+        self.tell_of_own(&own);
+        for distribution in distributions.iter_mut().filter(|one| !one.served.is_empty()) {
+            distribution.kept.clone_from(&own.kept);
+        }
+        Ok(links)
     }
 
     /// The store that was asked for.
@@ -365,6 +387,7 @@ impl<'a> Work<'a> {
                     name: distribution.archive.name.clone(),
                     version: distribution.archive.version.clone(),
                     layers: distribution.layers.clone(),
+                    outside: distribution.outside.clone(),
                     dist_info: distribution.archive.dist_info.clone(),
                 })
                 .collect(),
@@ -452,23 +475,28 @@ impl<'a> Work<'a> {
         placements: &[Placement],
         begin: impl FnOnce() -> Result<()>,
     ) -> Result<HashSet<PathBuf>, Difficulty> {
-        let verbosity = self.options.verbosity;
-        let progress = Progress::unless(verbosity.quiet);
+        let progress = Progress::unless(self.options.verbosity.quiet);
         let begin = || {
             self.has_begun.set(true);
             begin()
         };
         let outside = self.state.outside(&self.layout.root);
         fs_err::create_dir_all(&outside)?;
-        let Applied { kept, hiding } = place::apply(&outside, &self.state, placements, &progress, begin)?;
-        for path in &hiding {
+        let applied = place::apply(&outside, &self.state, placements, &progress, begin)?;
+        self.tell_of_own(&applied);
+        Ok(applied.kept)
+    }
+
+    /// Says what the environment has of its own in the place of what is locked.
+    fn tell_of_own(&self, Applied { kept, hiding }: &Applied) {
+        let verbosity = self.options.verbosity;
+        for path in hiding {
             let path = path.display();
             verbosity.note(format!("{path} is the environment's own, and hides the directory of that name"));
         }
         for path in kept.iter().filter(|path| !path.ancestors().any(|above| hiding.contains(above))) {
             verbosity.detail(format!("{} is the environment's own, and stays", path.display()));
         }
-        Ok(kept)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
-use super::elf;
+use crate::elf;
 use crate::error::Result;
 use crate::parallel::parallel;
 use crate::place::directories_above;

@@ -1,6 +1,5 @@
 //! The view made real: the same names and bytes as the mount shows, as files of the environment.
 
-mod elf;
 mod fold;
 
 use std::path::Path;
@@ -38,7 +37,7 @@ pub fn plan_folded(
 fn placements(leaves: Vec<Leaf>, mode: LinkMode, layout: &Layout) -> Vec<Placement> {
     let placement = |Leaf { path, distribution, content }: Leaf| Placement {
         path: layout.scheme.purelib.join(path),
-        distribution,
+        distribution: Some(distribution),
         source: None,
         content: match content {
             LeafContent::File(from) => mode.content(from),

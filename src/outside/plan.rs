@@ -1,13 +1,16 @@
 //! What a distribution puts outside site-packages, and where. Nothing is written here.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
+use super::OUTSIDE;
 use super::scripts::{has_python_line, launcher, rewritten};
 use crate::cache::Archive;
+use crate::elf::search_paths;
 use crate::error::{Context, Error, Result};
 use crate::place::{Content, LinkMode, Placement};
 use crate::python::record::slashed;
@@ -15,13 +18,24 @@ use crate::python::{EntryPoint, entry_points};
 use crate::sys::posix::is_executable;
 use crate::venv::{Layout, state};
 
+/// What an archive puts outside site-packages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// What is made real in the environment.
+    pub placements: Vec<Placement>,
+    /// The directories of the environment for which a mounted view serves what the archive has for them.
+    pub served: Vec<String>,
+    /// Whether it serves programs among the archive's scripts.
+    pub programs: bool,
+}
+
 /// What an archive puts outside site-packages: launchers of its entry points, and its `.data` directory's `scripts`,
 /// `data` and `headers`.
 ///
 /// # Errors
 /// An entry point or a file that would leave its place or take the interpreter's; an archive that cannot be read.
-pub fn plan(archive: &Archive, layout: &Layout, mode: LinkMode) -> Result<Vec<Placement>> {
-    let mut placements = Vec::new();
+pub fn plan(archive: &Archive, layout: &Layout, mode: LinkMode) -> Result<Planned> {
+    let Planned { mut placements, mut served, mut programs } = Planned::default();
     let mut entry_points = read_entry_points(archive)?;
     if archive.name.as_str() == "pip" {
         name_pip_after(layout.python_version, &mut entry_points);
@@ -33,7 +47,7 @@ pub fn plan(archive: &Archive, layout: &Layout, mode: LinkMode) -> Result<Vec<Pl
         let content = Content::Bytes { bytes: launcher(entry_point, &layout.python()), executable: true };
         placements.push(Placement {
             path: bin.join(&entry_point.name),
-            distribution: archive.name.clone(),
+            distribution: Some(archive.name.clone()),
             source: None,
             content,
         });
@@ -41,11 +55,16 @@ pub fn plan(archive: &Archive, layout: &Layout, mode: LinkMode) -> Result<Vec<Pl
     if let Some(data) = &archive.data {
         let data = Data { archive, name: data, layout, mode };
         data.check_parts()?;
-        placements.extend(data.scripts(&commands)?);
-        placements.extend(data.below("data", Path::new(""))?);
-        placements.extend(data.below("headers", &layout.scheme.headers.join(archive.name.as_str()))?);
+        served = data.served()?;
+        let scripts = data.scripts(&commands)?;
+        programs = scripts.iter().any(|script| matches!(script.content, Content::Symlink(_)));
+        placements.extend(scripts);
+        let data_files = data.files("data", |name| served.iter().any(|served| name == served.as_str()))?;
+        placements.extend(data.below("data", data_files, Path::new(""))?);
+        let headers = layout.scheme.headers.join(archive.name.as_str());
+        placements.extend(data.below("headers", data.files("headers", |_| false)?, &headers)?);
     }
-    Ok(placements)
+    Ok(Planned { placements, served, programs })
 }
 
 fn read_entry_points(archive: &Archive) -> Result<Vec<EntryPoint>> {
@@ -91,11 +110,33 @@ impl Data<'_> {
         Ok(())
     }
 
-    /// `scripts`: each is a file of its own in `bin/`, never a link: a program finds its libraries from its real path.
-    /// A wheel's launcher for its own entry point is passed over for ours.
+    /// The directories of `data` that a mount serves: those that an environment does not have anyway.
+    fn served(&self) -> Result<Vec<String>> {
+        if self.mode != LinkMode::Fuse {
+            return Ok(Vec::new());
+        }
+        let entries = match fs_err::read_dir(self.root("data")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut served = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().into_string().ok();
+            served.extend(name.filter(|name| {
+                let is_directory = entry.file_type().is_ok_and(|file_type| file_type.is_dir());
+                is_directory && !OWN.contains(&name.as_str()) && name != state::DIRECTORY
+            }));
+        }
+        served.sort_unstable();
+        Ok(served)
+    }
+
+    /// `scripts`: each is a file of its own in `bin/`, or, of a mount, a link to one that it serves: a program finds its
+    /// libraries from its real path. A wheel's launcher for its own entry point is passed over for ours.
     fn scripts(&self, commands: &HashSet<&str>) -> Result<Vec<Placement>> {
         let mut placements = Vec::new();
-        for file in self.files("scripts")? {
+        for file in self.files("scripts", |_| false)? {
             let Some(name) = file.to_str().filter(|_| file.components().count() == 1) else {
                 return Err(self.refused(&file, "scripts must be files, directly below it"));
             };
@@ -107,6 +148,9 @@ impl Data<'_> {
             let content = if has_python_line(&from)? {
                 let bytes = rewritten(&fs_err::read(&from)?, &self.layout.python());
                 Content::Bytes { bytes, executable: true }
+            } else if self.mode == LinkMode::Fuse && may_be_elsewhere(&from)? {
+                let served = self.layout.site_packages().join(OUTSIDE);
+                Content::Symlink(served.join(&self.layout.scheme.scripts).join(name))
             } else {
                 Content::Copy { from, executable: true }
             };
@@ -123,9 +167,9 @@ impl Data<'_> {
     /// `data` or `headers`: links to the archive's files, save programs and what lies in `etc/`. Programs find their
     /// libraries from their real path; configuration is there to be edited, and an edit must not reach the cache.
     /// What goes to site-packages is a layer of the view instead.
-    fn below(&self, part: &str, destination: &Path) -> Result<Vec<Placement>> {
+    fn below(&self, part: &str, files: Vec<PathBuf>, destination: &Path) -> Result<Vec<Placement>> {
         let mut placements = Vec::new();
-        for file in self.files(part)? {
+        for file in files {
             let path = destination.join(&file);
             if self.layout.site_packages_names().iter().any(|name| path.starts_with(name)) {
                 continue;
@@ -142,11 +186,12 @@ impl Data<'_> {
         Ok(placements)
     }
 
-    /// All files below a part, relative to it, sorted.
-    fn files(&self, part: &str) -> Result<Vec<PathBuf>> {
+    /// All files below a part, relative to it, sorted, without those in directories of it that are left out.
+    fn files(&self, part: &str, is_left_out: impl Fn(&OsStr) -> bool) -> Result<Vec<PathBuf>> {
         let root = self.root(part);
         let mut files = Vec::new();
-        for entry in WalkDir::new(&root).sort_by_file_name() {
+        let is_in = |entry: &DirEntry| entry.depth() != 1 || !is_left_out(entry.file_name());
+        for entry in WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(is_in) {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() => {}
                 Ok(entry) => files.extend(entry.path().strip_prefix(&root).map(Path::to_path_buf)),
@@ -169,7 +214,7 @@ impl Data<'_> {
             return Err(self.refused(file, "it would replace the environment's interpreter"));
         }
         let source = file.to_str().map(|_| slashed(&Path::new(self.name).join(part).join(file)));
-        Ok(Placement { path, distribution: self.archive.name.clone(), source, content })
+        Ok(Placement { path, distribution: Some(self.archive.name.clone()), source, content })
     }
 
     fn root(&self, part: &str) -> PathBuf {
@@ -180,6 +225,16 @@ impl Data<'_> {
         let path = self.archive.root.join(self.name).join(file);
         Error::new(format!("{} cannot be used: {}: {why}", self.archive, path.display()))
     }
+}
+
+/// The directories that an environment has of its own.
+const OWN: [&str; 7] = ["Include", "Lib", "Scripts", "bin", "include", "lib", "lib64"];
+
+/// Whether a program can be reached through a link: it looks for no library from where it is.
+fn may_be_elsewhere(program: &Path) -> Result<bool> {
+    let is_as_it_must_be = is_executable(&fs_err::metadata(program)?);
+    let looks_around = |paths: Vec<String>| paths.iter().any(|path| path.contains("ORIGIN"));
+    Ok(is_as_it_must_be && search_paths(program).is_ok_and(|paths| !looks_around(paths)))
 }
 
 fn is_not_found(error: &walkdir::Error) -> bool {

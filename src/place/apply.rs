@@ -115,9 +115,7 @@ fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result
         let mut gone = HashSet::new();
         for (name, placed) in &folder.entries {
             let is_gone = match (placed, directory.look(name)?) {
-                (Some(placed), Some(there))
-                    if placed.is(&there) && !theirs.contains(&placed.distribution) =>
-                {
+                (Some(placed), Some(there)) if placed.is(&there) && !placed.is_of(&theirs) => {
                     directory.remove_file(name)?;
                     true
                 }

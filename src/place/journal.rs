@@ -37,7 +37,7 @@ pub(super) struct Journal {
 /// One file of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Placed {
-    pub(super) distribution: PackageName,
+    pub(super) distribution: Option<PackageName>,
     how: How,
     trace: Trace,
 }
@@ -109,6 +109,11 @@ impl Placed {
         Ok(Self { distribution: placement.distribution.clone(), how, trace })
     }
 
+    /// Whether it belongs to one of these.
+    pub(super) fn is_of(&self, distributions: &HashSet<PackageName>) -> bool {
+        self.distribution.as_ref().is_some_and(|distribution| distributions.contains(distribution))
+    }
+
     /// Whether what is there is still as it was made.
     pub(super) fn is(&self, there: &Trace) -> bool {
         self.trace == *there
@@ -144,7 +149,7 @@ pub(super) fn installed_since(root: &Root, journal: &Journal) -> Result<HashSet<
     let mut names = HashSet::new();
     for (path, placed) in journal.files.iter().filter(|(path, _)| is_installer(path)) {
         if root.look(path)?.is_some_and(|there| !placed.is(&there)) {
-            names.insert(placed.distribution.clone());
+            names.extend(placed.distribution.clone());
         }
     }
     Ok(names)
@@ -164,7 +169,7 @@ pub fn has_dist_info(root: &Path, state: &State) -> Result<impl Fn(&Path) -> boo
     let theirs = installed_since(&Root::open(root)?, &journal)?;
     Ok(move |path: &Path| {
         let installer = journal.files.get(&path.join("INSTALLER"));
-        let is_theirs = installer.is_some_and(|placed| theirs.contains(&placed.distribution));
+        let is_theirs = installer.is_some_and(|placed| placed.is_of(&theirs));
         journal.directories.contains(path) && !is_theirs
     })
 }
@@ -180,5 +185,5 @@ pub fn placed(state: &State) -> Result<HashSet<PathBuf>> {
 /// The distribution that a path of the environment was made for, itself or by a link above it.
 pub fn owner(state: &State, path: &Path) -> Option<PackageName> {
     let mut files = Journal::load(state).ok()??.files;
-    path.ancestors().find_map(|path| Some(files.remove(path)?.distribution))
+    path.ancestors().find_map(|path| files.remove(path))?.distribution
 }

@@ -26,8 +26,8 @@ use crate::python::PackageName;
 pub struct Placement {
     /// Where it goes, relative to the environment.
     pub path: PathBuf,
-    /// The distribution that it belongs to.
-    pub distribution: PackageName,
+    /// The distribution that it belongs to; none where it leads to what several have.
+    pub distribution: Option<PackageName>,
     /// The path that the archive's own RECORD has for it; none for generated files.
     pub source: Option<String>,
     /// What it holds.

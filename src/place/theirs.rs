@@ -26,7 +26,7 @@ pub fn is_free(root: &Path, state: &State) -> Result<impl Fn(&Path) -> Result<bo
         let is_ours = |path: &Path| -> Result<bool> {
             Ok(match (journal.files.get(path), root.look(path)?) {
                 (_, None) => true,
-                (Some(placed), Some(there)) => placed.is(&there) && !theirs.contains(&placed.distribution),
+                (Some(placed), Some(there)) => placed.is(&there) && !placed.is_of(&theirs),
                 (None, Some(_)) => false,
             })
         };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::lock::Selection;
 use crate::place::LinkMode;
 use crate::python::PackageName;
-use crate::view::{CacheMount, EntriesChoice};
+use crate::view::{CacheMount, EntriesChoice, OutsideLayer};
 
 /// What is, or was last, mounted on an environment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,6 +88,9 @@ pub struct MountedDistribution {
     pub dist_info: String,
     /// The directories of the archive that are layers of the view, lowest first.
     pub layers: Vec<PathBuf>,
+    /// Those of what it has outside site-packages.
+    #[serde(default)]
+    pub outside: Vec<OutsideLayer>,
 }
 
 impl MountRecord {

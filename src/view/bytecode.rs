@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rustix::fs::{FileType, Mode, OFlags, mkdirat, renameat};
 use rustix::io::Errno;
 
-use super::View;
+use super::{OUTSIDE, View};
 use crate::error::{Error, Result};
 use crate::python::bytecode::{CACHE, module_of, source_of};
 use crate::sys::identity::{Owner, acting_as};
@@ -181,7 +181,10 @@ fn changed<'a>(before: &'a [PathBuf], now: &'a [PathBuf]) -> Option<Vec<&'a Path
 fn remove_made_from(root: BorrowedFd, path: &Path, layers: &[&Path]) -> Result<(), Errno> {
     for entry in beneath::place(root, path)?.list()? {
         let below = path.join(&entry.name);
-        if entry.name == CACHE {
+        if below == Path::new(OUTSIDE) {
+            // Where these layers are in the view is not written down, and there is little of it.
+            remove_all(root, &below)?;
+        } else if entry.name == CACHE {
             for file in beneath::place(root, &below)?.list()? {
                 let is_made_from = |module: &OsStr| {
                     let source = source_of(path, module);

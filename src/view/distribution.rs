@@ -1,12 +1,15 @@
 //! A distribution as the view shows it.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::entries::Entries;
 use super::generated::layer_prefixes;
+use super::outside::OutsideLayer;
 use crate::cache::Archive;
 use crate::error::Result;
+use crate::outside::Planned;
 use crate::place::Placement;
 use crate::python::PackageName;
 use crate::sys::beneath;
@@ -24,6 +27,12 @@ pub struct Distribution {
     /// The directories of the archive that are layers of the view, lowest first: the archive itself, and what its
     /// `.data` directory has for site-packages.
     pub layers: Vec<PathBuf>,
+    /// What it has outside site-packages that the view serves.
+    pub outside: Vec<OutsideLayer>,
+    /// The directories of the environment that it has a part of there.
+    pub served: Vec<String>,
+    /// Where the environment has its own in the place of that.
+    pub kept: HashSet<PathBuf>,
     /// The files that an installer adds to the dist-info directory, RECORD apart: name and bytes.
     ///
     /// Source: <https://packaging.python.org/en/latest/specifications/recording-installed-packages/>
@@ -35,7 +44,14 @@ pub struct Distribution {
 
 impl Distribution {
     /// A distribution with its archive and what it has outside site-packages.
-    pub fn new(archive: Archive, placements: Vec<Placement>, layout: &Layout, entries: Entries) -> Self {
+    pub fn new(archive: Archive, planned: Planned, layout: &Layout, entries: Entries) -> Self {
+        let Planned { placements, served, programs } = planned;
+        let part = |name: &str| archive.data.as_ref().map(|data| archive.root.join(data).join(name));
+        let served_data = part("data").filter(|_| !served.is_empty());
+        let programs = part("scripts").filter(|_| programs);
+        let outside = served_data.map(|root| OutsideLayer::at(Path::new(""), root)).into_iter();
+        let outside = outside.chain(programs.map(|root| OutsideLayer::at(&layout.scheme.scripts, root)));
+        let outside = outside.collect();
         let layers = layers_of(&archive, layout);
         let mut added =
             vec![("INSTALLER".to_owned(), b"sitefs".to_vec()), ("REQUESTED".to_owned(), Vec::new())];
@@ -44,7 +60,7 @@ impl Distribution {
         );
         added.extend(archive.generated.iter().cloned());
         let label = archive.to_string();
-        Self { archive, placements, layers, added, entries, label }
+        Self { archive, placements, layers, outside, served, kept: HashSet::new(), added, entries, label }
     }
 
     /// `NAME==VERSION`.

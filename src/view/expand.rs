@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, OFlags, statat};
 use rustix::io::Errno;
 
-use super::layer::LayerId;
+use super::layer::{Layer, LayerId};
 use super::merge::{Merged, merge};
 use super::nodes::{Child, Directory, NodeId, Nodes, Origin};
 use super::upper::STAGING;
@@ -147,9 +147,10 @@ impl View {
             }
             Merged::Leaf(LayerId::UPPER, file_type) => (Origin::Upper, file_type),
             Merged::Leaf(layer, file_type) => {
+                let is_outside = self.layer(layer).is_ok_and(Layer::is_outside);
                 let entries = self.distribution_of(layer).map(|distribution| distribution.entries);
                 let is_file = file_type == FileType::RegularFile
-                    && entries.is_some_and(|entries| entries.is_file(&name));
+                    && (is_outside || entries.is_some_and(|entries| entries.is_file(&name)));
                 let shown = if is_file { FileType::RegularFile } else { FileType::Symlink };
                 (Origin::Archive(layer), shown)
             }

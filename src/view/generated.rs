@@ -105,12 +105,23 @@ impl Distribution {
         match placed.get(entry.path.as_str()) {
             Some(to) if to.hash.is_some() => Some(to.clone()),
             Some(to) => Some(RecordEntry { path: to.path.clone(), ..entry }),
+            None if self.is_served(in_data) => {
+                let path = layout.in_record(Path::new(in_data.strip_prefix("data/")?));
+                Some(RecordEntry { path, ..entry })
+            }
             None => {
                 let path = layer_prefixes(layout)
                     .find_map(|prefix| in_data.strip_prefix(&prefix)?.strip_prefix('/').map(str::to_owned))?;
                 Some(RecordEntry { path, ..entry })
             }
         }
+    }
+
+    /// Whether a file of `.data` is one that the view serves, and the environment has none of its own in its place.
+    fn is_served(&self, in_data: &str) -> bool {
+        let Some(path) = in_data.strip_prefix("data/").map(Path::new) else { return false };
+        self.served.iter().any(|name| path.starts_with(name))
+            && !path.ancestors().any(|above| self.kept.contains(above))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
+use super::OutsideLayer;
 use crate::sys::directory::{self, Entry};
 
 /// A layer's place in the order of the view: a higher one hides a lower one.
@@ -20,6 +21,8 @@ impl LayerId {
 #[derive(Debug)]
 pub struct Layer {
     root: PathBuf,
+    /// Where the view has it, if that is not its root.
+    outside: Option<OutsideLayer>,
     /// Where links lead that are shown for its files, where that is not the root.
     shown: Option<PathBuf>,
     top_level: Option<Vec<Entry>>,
@@ -28,16 +31,30 @@ pub struct Layer {
 impl Layer {
     /// The tree below an absolute path.
     pub fn at(root: PathBuf) -> Self {
-        Self { root, shown: None, top_level: None }
+        Self { root, outside: None, shown: None, top_level: None }
     }
 
     /// The tree below an absolute path, whose entries are known already.
     pub fn listed(root: PathBuf, top_level: Vec<Entry>) -> Self {
-        Self { root, shown: None, top_level: Some(top_level) }
+        Self { root, outside: None, shown: None, top_level: Some(top_level) }
+    }
+
+    /// What belongs outside site-packages.
+    pub fn outside(outside: OutsideLayer) -> Self {
+        let root = outside.root.clone();
+        Self { root, outside: Some(outside), shown: None, top_level: None }
+    }
+
+    /// Whether it is what belongs outside site-packages.
+    pub fn is_outside(&self) -> bool {
+        self.outside.is_some()
     }
 
     /// The path of an entry: absolute.
     pub fn path(&self, relative: &Path) -> PathBuf {
+        if let Some(path) = self.outside.as_ref().and_then(|outside| outside.path(relative)) {
+            return path;
+        }
         if relative.as_os_str().is_empty() { self.root.clone() } else { self.root.join(relative) }
     }
 
@@ -61,6 +78,9 @@ impl Layer {
     /// # Errors
     /// As [`directory::list`].
     pub fn list(&self, relative: &Path) -> Result<Vec<Entry>, Errno> {
+        if let Some(step) = self.outside.as_ref().and_then(|outside| outside.step(relative)) {
+            return Ok(vec![step]);
+        }
         match &self.top_level {
             Some(entries) if relative.as_os_str().is_empty() => Ok(entries.clone()),
             _ => directory::list(CWD, &self.path(relative)),
@@ -72,6 +92,9 @@ impl Layer {
     /// # Errors
     /// What stat(2) says, save that there is none.
     pub fn has(&self, relative: &Path) -> Result<bool, Errno> {
+        if self.outside.as_ref().is_some_and(|outside| outside.path(relative).is_none()) {
+            return Ok(false);
+        }
         match (&self.top_level, relative.components().count()) {
             (Some(entries), 1) => Ok(entries.iter().any(|entry| relative == Path::new(&entry.name))),
             _ => match self.stat(relative) {

@@ -9,11 +9,11 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, Mode, OFlags, flistxattr, fstat, mkdirat, renameat};
 use rustix::io::Errno;
 
-use super::Whiteouts;
+use super::{OUTSIDE, OutsideLayer, Whiteouts};
 use crate::error::{Error, Result};
 use crate::place::{self, LinkMode};
 use crate::python::bytecode::{CACHE, module_of, source_of};
-use crate::sys::{beneath, hold, mounts};
+use crate::sys::{Found, beneath, hold, mounts};
 use crate::venv::state::State;
 
 /// Where the view makes files ready before they get their name: in the upper, since a rename cannot leave its file system.
@@ -58,14 +58,19 @@ pub fn leave(root: &Path, state: &State) -> Result<()> {
     };
     let layers = record.distributions.iter().flat_map(|one| {
         let label = format!("{}=={}", one.name, one.version);
-        one.layers.iter().map(move |layer| (label.clone(), layer.clone()))
+        let layers = one.layers.iter().map(|root| OutsideLayer { below: PathBuf::new(), root: root.clone() });
+        layers.chain(one.outside.iter().cloned()).map(move |layer| (label.clone(), layer))
     });
     sweep(upper.as_fd()).map_err(failed)?;
     let emptied = Emptied { upper: upper.as_fd(), whiteouts: &Whiteouts::open(state.open_whiteouts()?)? };
     emptied.remove(Path::new(""), &layers.collect::<Vec<_>>()).map_err(failed)?;
-    match state.bytecode().strip_prefix(root).map(open) {
-        Ok(Ok(bytecode)) => give_back(bytecode.as_fd(), upper.as_fd(), Path::new("")).map_err(failed),
-        _ => Ok(()),
+    if let Ok(Ok(bytecode)) = state.bytecode().strip_prefix(root).map(open) {
+        give_back(bytecode.as_fd(), upper.as_fd(), Path::new("")).map_err(failed)?;
+    }
+    let served = site_packages.join(OUTSIDE);
+    match beneath::place(held.as_fd(), &served).and_then(|place| place.check_directory()) {
+        Err(Errno::NOENT) => Ok(()),
+        _ => Home { root, environment: held.as_fd() }.bring(&served, Path::new("")).map_err(failed),
     }
 }
 
@@ -89,14 +94,15 @@ struct Emptied<'a> {
 }
 
 impl Emptied<'_> {
-    fn remove(&self, path: &Path, layers: &[(String, PathBuf)]) -> Result<(), Errno> {
+    fn remove(&self, path: &Path, layers: &[(String, OutsideLayer)]) -> Result<(), Errno> {
         for entry in beneath::place(self.upper, path)?.list()? {
             if entry.file_type != FileType::Directory {
                 continue;
             }
             let below = path.join(&entry.name);
-            let shows = |label: &str, layer: &Path| {
-                layer.join(&below).is_dir() && !self.whiteouts.is_removed(label, &below)
+            let shows = |label: &str, layer: &OutsideLayer| {
+                layer.path(&below).is_some_and(|path| path.is_dir())
+                    && !self.whiteouts.is_removed(label, &below)
             };
             let having: Vec<_> =
                 layers.iter().filter(|(label, layer)| shows(label, layer)).cloned().collect();
@@ -132,6 +138,41 @@ impl Emptied<'_> {
         };
         let is_ours = (stat.st_uid, stat.st_gid) == (upper.st_uid, upper.st_gid);
         Ok(is_ours && stat.st_mode & 0o7777 == MODE.bits() && !has_attributes)
+    }
+}
+
+/// What the user made in the directories that the mount served outside site-packages belongs there.
+struct Home<'a> {
+    root: &'a Path,
+    environment: BorrowedFd<'a>,
+}
+
+impl Home<'_> {
+    /// Moves what is in one directory to another: both paths are relative to the environment. The link that led here goes.
+    fn bring(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        for entry in beneath::place(self.environment, from)?.list()? {
+            let (here, there) = (from.join(&entry.name), to.join(&entry.name));
+            let place = beneath::place(self.environment, &there)?;
+            match place.look() {
+                Err(Errno::NOENT) => {}
+                Ok(Found::Symlink(target)) if target == self.root.join(&here) => place.remove_file()?,
+                Ok(Found::Other)
+                    if entry.file_type == FileType::Directory && place.check_directory().is_ok() =>
+                {
+                    self.bring(&here, &there)?;
+                    continue;
+                }
+                // Somebody has put another in its place. Both stay where they are.
+                Ok(_) => continue,
+                Err(errno) => return Err(errno),
+            }
+            let from = beneath::place(self.environment, &here)?;
+            renameat(&from.directory, from.name, &place.directory, place.name)?;
+        }
+        match beneath::place(self.environment, from)?.remove_directory() {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            removed => removed,
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod merge;
 #[cfg(test)]
 mod model;
 mod nodes;
+mod outside;
 mod rename;
 mod shared;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub use layer::{Layer, LayerId};
 pub use leave::{leave, undo};
 pub use nodes::NodeId;
 use nodes::{Directory, Node, Nodes, Origin};
+pub use outside::{OUTSIDE, OutsideLayer, links};
 pub use rename::Replacing;
 pub use shared::Hidden;
 use shared::Shared;
@@ -154,6 +156,8 @@ impl View {
                     Layer::at(layer.clone())
                 }
             }));
+            owners.extend(distribution.outside.iter().map(|_| index));
+            layers.extend(distribution.outside.iter().cloned().map(Layer::outside));
         }
         let all = (0..u32::try_from(layers.len()).unwrap_or(u32::MAX)).map(LayerId).collect();
         let dist_infos = distributions
@@ -273,7 +277,9 @@ impl View {
 
     fn listed(&self, directory: NodeId, from: u64) -> Vec<Listed> {
         let nodes = self.nodes.read();
-        let listed = nodes.children(directory, from).take(LISTED_AT_ONCE);
+        let is_listed = |name: &OsStr| directory != NodeId::ROOT || name != OUTSIDE;
+        let listed = nodes.children(directory, from).filter(|(_, name, ..)| is_listed(name));
+        let listed = listed.take(LISTED_AT_ONCE);
         listed
             .map(|(node, name, file_type, next)| Listed { node, name: name.to_os_string(), file_type, next })
             .collect()

@@ -21,6 +21,7 @@ use super::{
     Attributes, Changes, Distribution, Entries, Failure, Handle, NewTime, NodeId, Replacing, View, Whiteouts,
 };
 use crate::cache::Archive;
+use crate::outside::Planned;
 use crate::python::PackageName;
 use crate::python::bytecode::CACHE;
 use crate::sys::directory;
@@ -172,7 +173,7 @@ impl Scene {
                 direct_url: None,
                 generated: Vec::new(),
             };
-            Distribution::new(archive, Vec::new(), &layout, self.entries)
+            Distribution::new(archive, Planned::default(), &layout, self.entries)
         });
         let distributions = distributions.collect();
         let upper = fs_err::File::open(layout.site_packages()).unwrap().into_file();

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::crash::Crash;
 use super::{Changes, Distribution, Entries, Failure, NodeId, Replacing, View, Whiteouts};
 use crate::cache::Archive;
+use crate::outside::Planned;
 use crate::python::PackageName;
 use crate::sys::directory;
 use crate::sys::identity::Owner;
@@ -68,7 +69,7 @@ impl Scene {
         let upper = fs_err::File::open(layout.site_packages()).unwrap().into_file();
         let journal =
             File::options().create(true).read(true).append(true).open(path("venv/whiteouts")).unwrap();
-        let distribution = Distribution::new(archive, Vec::new(), &layout, self.entries);
+        let distribution = Distribution::new(archive, Planned::default(), &layout, self.entries);
         let whiteouts = Whiteouts::open(journal).unwrap();
         let view = View::new(vec![distribution], Some(upper.into()), whiteouts, layout).unwrap();
         view.sweep().unwrap();

@@ -13,6 +13,7 @@ mod generated;
 #[allow(dead_code, reason = "only a view that is served makes files ready in the upper")]
 mod leave;
 mod merge;
+mod outside;
 #[cfg(target_os = "linux")]
 #[allow(dead_code, unreachable_pub, reason = "only a view that is served is changed")]
 mod whiteouts;
@@ -30,6 +31,7 @@ pub use layer::LayerId;
 #[cfg(target_os = "linux")]
 pub use leave::{leave, undo};
 use merge::{Merged, merge};
+pub use outside::{OUTSIDE, OutsideLayer, links};
 #[cfg(target_os = "linux")]
 pub use whiteouts::Whiteouts;
 

@@ -27,7 +27,7 @@ pub use command::{Outcome, as_nobody, clean_command, nobody_can_run, started_by}
 pub use container::{Container, WITHOUT_DEVICE};
 pub use disk::Disk;
 pub use index::Index;
-pub use native::{Libraries, compile};
+pub use native::{Libraries, compile, compile_program};
 pub use run::{
     GREET, Running, STAY, greet, kill, processes_in, run_arguments, sandbox, sandbox_for_nobody, server,
     sitefs_below,

@@ -23,6 +23,20 @@ pub fn compile(folder: &Path, name: &str, source: &str, arguments: &[&str]) -> O
     Some(library)
 }
 
+/// A program that prints its name; none, said loudly, without a C compiler.
+pub fn compile_program(folder: &Path, name: &str, arguments: &[&str]) -> Option<PathBuf> {
+    if Command::new("gcc").arg("--version").output().is_err() {
+        skip("gcc is missing");
+        return None;
+    }
+    fs_err::create_dir_all(folder).unwrap();
+    let (code, program) = (folder.join(format!("{name}.c")), folder.join(name));
+    fs_err::write(&code, format!("#include <stdio.h>\nint main(void) {{ return puts(\"{name}\") < 0; }}\n"))
+        .unwrap();
+    Outcome::of(Command::new("gcc").arg("-o").arg(&program).arg(&code).args(arguments)).succeeds();
+    Some(program)
+}
+
 /// Two libraries, one of which needs the other.
 pub struct Libraries {
     /// The one that needs the other.

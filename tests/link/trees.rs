@@ -196,6 +196,11 @@ impl Cache {
                 expected.and_then(|it| it.get(&relative)),
             ) {
                 _ if metadata.is_dir() => ThingKind::Directory,
+                (_, Some(Thing { kind: ThingKind::Other(bytes), .. }))
+                    if fs_err::read(path).unwrap() == *bytes =>
+                {
+                    ThingKind::Other(bytes.clone())
+                }
                 (Some(cached), _) => ThingKind::Cached(cached.clone()),
                 (None, Some(Thing { kind: ThingKind::Cached(cached), .. })) if same_bytes(cached) => {
                     ThingKind::Cached(cached.clone())

@@ -10,6 +10,7 @@ mod changes;
 mod disks;
 mod killed;
 mod limits;
+mod outside;
 mod random;
 mod rivals;
 mod runs;

@@ -49,7 +49,7 @@ fn pip_from_outside(test: &Sandbox, arguments: &[&str]) -> Outcome {
 }
 
 /// uv with a cache of its own, on the file system of the environment: it links from there, as it does by itself.
-fn uv(test: &Sandbox, arguments: &[&str]) -> Outcome {
+pub(crate) fn uv(test: &Sandbox, arguments: &[&str]) -> Outcome {
     let mut command = test.onlooking_uv().command(["pip"]);
     command.args(arguments).arg("--python").arg(test.venv.join("bin/python"));
     Outcome::of(command.env_remove("UV_LINK_MODE").current_dir(test.root()))

@@ -16,7 +16,7 @@ use object::{Endianness, FileKind};
 /// The file cannot be read, or is a broken ELF file.
 ///
 /// Source: <https://refspecs.linuxfoundation.org/elf/gabi4+/ch5.dynamic.html>
-pub(super) fn search_paths(path: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn search_paths(path: &Path) -> io::Result<Vec<String>> {
     let mut file = fs_err::File::open(path)?.into_parts().0;
     let mut magic = [0; 4];
     match file.read_exact(&mut magic) {

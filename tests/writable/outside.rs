@@ -1,0 +1,233 @@
+//! What wheels have outside site-packages, served by the mount: `share/` and `etc/` are one link each, and what the user makes
+//! there is in the environment itself once unmounted. That the cache is the same, every sandbox checks at its end.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::common::{Outcome, Sandbox, WheelBuilder, compile_program, pip};
+use crate::kill_server;
+use crate::tools::uv;
+
+fn outside() -> WheelBuilder {
+    WheelBuilder::new("outside", "1.0")
+        .file("outside.py", "")
+        .data("data/share/outside/deep/one.txt", "one\n")
+        .data("data/share/outside/two.txt", "two\n")
+        .data("data/share/both/of-outside.txt", "outside\n")
+        .data("data/etc/outside.json", "{}\n")
+}
+
+fn other() -> WheelBuilder {
+    WheelBuilder::new("other", "1.0").file("other.py", "").data("data/share/both/of-other.txt", "other\n")
+}
+
+fn sandbox() -> Option<Sandbox> {
+    Some(Sandbox::with_fuse()?.with_wheels([outside(), other()]))
+}
+
+fn read(test: &Sandbox, path: &str) -> String {
+    fs_err::read_to_string(test.venv.join(path)).unwrap()
+}
+
+fn write(test: &Sandbox, path: &str, text: &str) {
+    fs_err::write(test.venv.join(path), text).unwrap();
+}
+
+fn is_link(test: &Sandbox, path: &str) -> bool {
+    fs_err::symlink_metadata(test.venv.join(path)).is_ok_and(|metadata| metadata.is_symlink())
+}
+
+fn exists(test: &Sandbox, path: &str) -> bool {
+    test.venv.join(path).exists()
+}
+
+/// The lines of RECORD that start so.
+fn recorded(test: &Sandbox, start: &str) -> usize {
+    let record = fs_err::read_to_string(test.site_packages().join("outside-1.0.dist-info/RECORD")).unwrap();
+    record.lines().filter(|line| line.starts_with(start)).count()
+}
+
+#[test]
+fn a_whole_directory_is_one_link_and_its_files_are_regular() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    test.mount().succeeds();
+    assert!(is_link(&test, "share") && is_link(&test, "etc"));
+    for (path, text) in [
+        ("share/outside/deep/one.txt", "one\n"),
+        ("share/both/of-outside.txt", "outside\n"),
+        ("share/both/of-other.txt", "other\n"),
+        ("etc/outside.json", "{}\n"),
+    ] {
+        assert_eq!(read(&test, path), text);
+        assert!(fs_err::symlink_metadata(test.venv.join(path)).unwrap().is_file(), "{path}");
+    }
+    let listed = fs_err::read_dir(test.site_packages()).unwrap();
+    let names: Vec<_> = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with(".sitefs")), "{names:?}");
+    assert_eq!(recorded(&test, "../../../share/outside/deep/one.txt,sha256="), 1);
+    test.unmount().succeeds();
+    test.nothing_left(&before);
+}
+
+#[test]
+fn what_the_user_makes_there_stays_and_is_joined_by_what_is_locked() {
+    let Some(test) = sandbox() else { return };
+    test.mount().succeeds();
+    fs_err::create_dir_all(test.venv.join("share/outside/mine")).unwrap();
+    write(&test, "share/outside/mine/kernel.json", "mine");
+    write(&test, "share/outside/two.txt", "edited");
+    write(&test, "etc/outside.json", "edited");
+    fs_err::remove_file(test.venv.join("share/both/of-other.txt")).unwrap();
+    test.unmount().succeeds();
+
+    assert!(!is_link(&test, "share") && !is_link(&test, "etc"));
+    assert_eq!(read(&test, "share/outside/mine/kernel.json"), "mine");
+    assert_eq!(read(&test, "share/outside/two.txt"), "edited");
+    assert_eq!(read(&test, "etc/outside.json"), "edited");
+    assert!(!exists(&test, "share/outside/deep") && !exists(&test, "share/both"));
+
+    test.mount().succeeds();
+    assert_eq!(read(&test, "share/outside/mine/kernel.json"), "mine");
+    assert_eq!(read(&test, "share/outside/two.txt"), "edited");
+    assert_eq!(read(&test, "share/outside/deep/one.txt"), "one\n");
+    assert_eq!(read(&test, "share/both/of-outside.txt"), "outside\n");
+    assert!(!exists(&test, "share/both/of-other.txt"), "what was removed stays so");
+    assert!(is_link(&test, "share/outside/deep") && is_link(&test, "share/both"));
+    test.unmount().succeeds();
+    assert!(!exists(&test, "share/both") && !is_link(&test, "share/outside/deep"));
+}
+
+#[test]
+fn a_directory_that_is_made_and_removed_again_leaves_nothing() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    test.mount().succeeds();
+    write(&test, "share/outside/deep/mine", "mine");
+    fs_err::remove_file(test.venv.join("share/outside/deep/mine")).unwrap();
+    test.unmount().succeeds();
+    test.nothing_left(&before);
+}
+
+#[test]
+fn what_the_environment_has_of_its_own_hides_what_is_locked() {
+    let Some(test) = sandbox() else { return };
+    fs_err::create_dir_all(test.venv.join("share/outside")).unwrap();
+    write(&test, "share/outside/two.txt", "own");
+    symlink("/nowhere", test.venv.join("share/both")).unwrap();
+    let before = test.environment();
+    test.mount().succeeds();
+    assert_eq!(read(&test, "share/outside/two.txt"), "own");
+    assert_eq!(read(&test, "share/outside/deep/one.txt"), "one\n");
+    assert_eq!(fs_err::read_link(test.venv.join("share/both")).unwrap(), Path::new("/nowhere"));
+    assert_eq!(recorded(&test, "../../../share/outside/deep/one.txt,"), 1);
+    assert_eq!(
+        recorded(&test, "../../../share/outside/two.txt,"),
+        0,
+        "whoever uninstalls it must not remove it"
+    );
+    assert_eq!(recorded(&test, "../../../share/both/"), 0);
+    test.unmount().succeeds();
+    test.nothing_left(&before);
+}
+
+#[test]
+fn a_killed_server_loses_nothing() {
+    let Some(test) = sandbox() else { return };
+    for finish in [&["mount"][..], &["unmount"], &["mount", "--link-mode", "symlink"]] {
+        test.mount().succeeds();
+        write(&test, "share/outside/mine.txt", "mine");
+        kill_server(&test);
+        match finish {
+            ["unmount"] => drop(test.unmount().succeeds()),
+            [_, options @ ..] => drop(test.mount_with(options).succeeds()),
+            [] => unreachable!(),
+        }
+        assert_eq!(read(&test, "share/outside/mine.txt"), "mine", "{finish:?}");
+        if finish[0] == "mount" {
+            assert_eq!(read(&test, "share/outside/two.txt"), "two\n", "{finish:?}");
+            test.unmount().succeeds();
+        }
+        assert_eq!(read(&test, "share/outside/mine.txt"), "mine", "{finish:?}");
+        assert!(!exists(&test, "share/outside/two.txt"), "{finish:?}");
+        assert!(!test.site_packages().join(".sitefs-outside").exists(), "{finish:?}");
+        fs_err::remove_dir_all(test.venv.join("share")).unwrap();
+    }
+}
+
+#[test]
+fn the_link_modes_and_a_mount_take_turns() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    for mode in ["fuse", "symlink", "fuse", "copy", "fuse"] {
+        test.mount_with(&["--link-mode", mode]).succeeds();
+        assert_eq!(is_link(&test, "share"), mode == "fuse", "{mode}");
+        assert_eq!(read(&test, "share/both/of-other.txt"), "other\n");
+        if mode == "fuse" {
+            write(&test, "share/both/mine.txt", "mine");
+            test.unmount().succeeds();
+            assert_eq!(read(&test, "share/both/mine.txt"), "mine");
+            fs_err::remove_dir_all(test.venv.join("share")).unwrap();
+        }
+    }
+    test.nothing_left(&before);
+}
+
+#[test]
+fn installers_uninstall_what_is_served() {
+    let Some(test) = sandbox() else { return };
+    for tool in ["pip", "uv"] {
+        test.mount().succeeds();
+        if tool == "pip" {
+            Outcome::of(&mut pip(&test.venv, &test.home(), &["uninstall", "--yes", "outside"])).succeeds();
+        } else {
+            uv(&test, &["uninstall", "outside"]).succeeds();
+        }
+        assert!(!exists(&test, "share/outside/two.txt") && !exists(&test, "etc/outside.json"), "{tool}");
+        assert_eq!(read(&test, "share/both/of-other.txt"), "other\n");
+        test.unmount().succeeds();
+        test.mount_with(&["--reset"]).succeeds();
+        assert_eq!(read(&test, "share/outside/two.txt"), "two\n");
+        test.unmount().succeeds();
+    }
+}
+
+#[test]
+fn a_read_only_mount_refuses_changes_there_too() {
+    let Some(test) = sandbox() else { return };
+    test.mount_with(&["--read-only"]).succeeds();
+    let failed = fs_err::write(test.venv.join("share/outside/two.txt"), "edited").unwrap_err();
+    assert_eq!(failed.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(read(&test, "share/outside/two.txt"), "two\n");
+    test.unmount().succeeds();
+}
+
+#[test]
+fn a_native_program_is_served_unless_it_looks_around_from_where_it_is() {
+    let Some(test) = Sandbox::with_fuse() else { return };
+    let folder = test.root().join("programs");
+    let (Some(plain), Some(looks_around)) = (
+        compile_program(&folder, "plain", &[]),
+        compile_program(&folder, "around", &["-Wl,-rpath,$ORIGIN/../lib"]),
+    ) else {
+        return;
+    };
+    let wheel = WheelBuilder::new("outside", "1.0")
+        .file("outside.py", "")
+        .executable("outside-1.0.data/scripts/plain", fs_err::read(plain).unwrap())
+        .executable("outside-1.0.data/scripts/around", fs_err::read(looks_around).unwrap());
+    let test = test.with_wheels([wheel]);
+    test.mount().succeeds();
+    for name in ["plain", "around"] {
+        test.run(test.venv.join("bin").join(name), &[]).succeeds().prints(name);
+        assert_eq!(recorded(&test, &format!("../../../bin/{name},sha256=")), 1);
+    }
+    assert!(is_link(&test, "bin/plain") && !is_link(&test, "bin/around"));
+    test.sitefs([Path::new("why"), &test.venv, Path::new("bin/plain")])
+        .succeeds()
+        .says("outside 1.0")
+        .says("outside-1.0.data/scripts/plain");
+    write(&test, "bin/plain", "#!/bin/sh\necho mine\n");
+    test.unmount().succeeds();
+    test.run(test.venv.join("bin/plain"), &[]).succeeds().prints("mine");
+}
