@@ -8,6 +8,7 @@ use divan::{Bencher, black_box};
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder};
 use sitefs::error::Result;
 use sitefs::lock::{Lock, Selection, Target};
+use sitefs::outside::Planned;
 use sitefs::python::tags::{InterpreterFacts, Linux, System};
 use sitefs::python::{Tags, WheelName, record};
 use tempfile::TempDir;
@@ -105,7 +106,7 @@ mod merging {
         };
         let layout = Layout { root: "/venv".into(), scheme, python_version: (3, 11) };
         let all = (0..distributions)
-            .map(|number| Distribution::new(archive(number), Vec::new(), &layout, Entries::Symlink));
+            .map(|number| Distribution::new(archive(number), Planned::default(), &layout, Entries::Symlink));
         View::new(all.collect(), None, Whiteouts::default(), layout.clone())
     }
 

@@ -12,7 +12,10 @@ use crate::lock::{BuildSettings, ConfigSetting};
 /// Why it cannot be known.
 pub(super) fn folder(settings: &BuildSettings) -> Result<Option<String>, String> {
     if settings.has_extra_build_dependencies {
-        return Err("it is built with `extra-build-dependencies`, which sitefs does not find: lock a wheel of it".to_owned());
+        return Err(
+            "it is built with `extra-build-dependencies`, which sitefs does not find: lock a wheel of it"
+                .to_owned(),
+        );
     }
     if *settings == BuildSettings::default() {
         return Ok(None);
