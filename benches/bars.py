@@ -60,7 +60,8 @@ class Bars:
             modules = f"{self.report.modules:,} modules"
             self.at_most(f"requests in the first import of {modules}: {name}", count("first import"), 10_000, 4_000)
             self.at_most(f"requests in a second import: {name}", count("second import"), 3, 0)
-            self.at_most(f"requests in a second find: {name}", count("second find"), 0, 0)
+            for step in ["second find", "third find"]:
+                self.at_most(f"requests in a {step}: {name}", count(step), 0, 0)
 
     def server(self):
         memory, idle = self.report.all("memory"), self.report.all("wake-ups")

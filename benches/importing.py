@@ -105,10 +105,7 @@ def requests(bench):
             if words is python:
                 report.modules = int(printed.split()[-1])
             after = tools.requests(venv)
-            report.add("requests", f"{name}: {step}", (after - before).total())
-            if step == "first import":
-                for operation, count in (after - before).most_common():
-                    report.add("requests of the first import", f"{name}: {operation}", count)
+            report.add_counts("requests", f"{name}: {step}", after - before)
             before = after
         tools.unmount(venv)
 

@@ -149,9 +149,5 @@ def measure_on_slow_disk(bench, name, operations, complete, undo):
         venv = bench.tools.venv("one")
         before = operations()
         bench.report.add("a slow disk", f"{name}, {state}", complete(venv))
-        counts = operations() - before
-        bench.report.add("operations on a slow disk", f"{name}, {state}", counts.total())
-        if name == "sitefs":
-            for operation, count in counts.items():
-                bench.report.add("operations on a slow disk, of sitefs", f"{operation}, {state}", count)
+        bench.report.add_counts("operations on a slow disk", f"{name}, {state}", operations() - before)
         undo(venv)

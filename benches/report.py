@@ -11,9 +11,7 @@ from chart import chart
 MIB = {"memory", "soak"}
 COUNTS = {
     "requests",
-    "requests of the first import",
     "operations on a slow disk",
-    "operations on a slow disk, of sitefs",
     "wake-ups",
     "soak turns",
 }
@@ -38,11 +36,16 @@ class Report:
     def __init__(self, rounds, folder, tools):
         self.rounds, self.folder, self.tools = rounds, folder, tools
         self.distributions, self.files, self.modules = 0, 0, 0
-        self.values, self.failures = {}, {}
+        self.values, self.details, self.failures = {}, {}, {}
         self.load = os.getloadavg()[0]
 
     def add(self, what, name, value):
         self.values.setdefault(what, {}).setdefault(name, []).append(value)
+
+    def add_counts(self, what, name, counts):
+        """Their sum, and beside it which they are."""
+        self.add(what, name, counts.total())
+        self.details[what, name] = ", ".join(f"{count:,} {operation}" for operation, count in counts.most_common() if count)
 
     def median(self, what, name):
         values = self.values.get(what, {}).get(name)
@@ -114,13 +117,14 @@ class Report:
                 continue
             lines += [f"## {what[0].upper()}{what[1:]}", "", *([NOTES[what], ""] if what in NOTES else [])]
             base = self.median(what, "uv hardlink")
-            lines += [f"| | median | {'of hard links' if base else ''} |", "|---|---:|---:|"]
+            lines += [f"| | median | {'of hard links' if base else ''} |", "|---|---:|---|"]
             for name in names:
                 # A replay has a ratio for each round, which resolves more than the ratio of medians.
                 share = self.median("replay ratio", f"{name}, {what.removeprefix('replay ')}") or ratio(
                     self.median(what, name), base
                 )
-                lines.append(f"| {name} | {self.cell(what, name)} | {f'{share:.2f}' if share else ''} |")
+                note = f"{share:.2f}" if share else self.details.get((what, name), "")
+                lines.append(f"| {name} | {self.cell(what, name)} | {note} |")
             lines.append("")
         return lines
 

@@ -63,11 +63,12 @@ def turn(bench, venv):
     for number in range(500):
         (mine / f"module{number}.py").write_text(f"number = {number}\n")
         (mine / f"module{number}.py").rename(mine / f"renamed{number}.py")
-    # A file of an archive is copied up, and another is hidden and put back under its name.
+    # As editors save, and as installers move aside.
     edited = folder / "pandas/_version.py"
-    edited.write_text(edited.read_text() + "\n")
-    edited.rename(mine / "version.py")
-    (mine / "version.py").rename(edited)
+    (mine / "new.py").write_text(edited.read_text() + "\n")
+    (mine / "new.py").replace(edited)
+    edited.rename(mine / "aside.py")
+    (mine / "aside.py").rename(edited)
     shutil.rmtree(mine)
     for cached in folder.glob("sphinx/**/__pycache__"):
         shutil.rmtree(cached)
