@@ -10,7 +10,6 @@ Dropping the kernel's caches, overlayfs and the slow disk need root.
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -63,9 +62,12 @@ def main():
     parser.add_argument("--only", choices=CASES, nargs="+", default=[], help="only these cases")
     options = parser.parse_args()
     bench = Bench(options)
-    bench.run(options.only or CASES)
     options.report.mkdir(parents=True, exist_ok=True)
-    bench.report.write(options.report)
+    try:
+        bench.run(options.only or CASES)
+    finally:
+        # Also of a run that is interrupted.
+        bench.report.write(options.report)
     sys.exit(1 if bench.report.failures else 0)
 
 
@@ -106,7 +108,7 @@ class Bench:
         try:
             case(self)
             say(f"{name}: done after {time.monotonic() - start:.0f} s")
-        except (Failed, OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
+        except Exception as error:
             detail = str(error) if isinstance(error, Failed) else traceback.format_exc().strip()
             say(f"{name}: FAILED: {detail}")
             self.report.failures[name] = detail.splitlines()[-1]
