@@ -22,7 +22,11 @@ LARGE_SET = (
 WARM_UP = 2
 
 NATIVE = "uv hardlink"
-SITEFS = {"sitefs": [], "sitefs --entries mixed": ["--entries", "mixed"]}
+SITEFS = {
+    "sitefs": [],
+    "sitefs --entries mixed": ["--entries", "mixed"],
+    "sitefs --no-cache-mount": ["--no-cache-mount"],
+}
 NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 

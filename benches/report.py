@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 import subprocess
+from collections import Counter
 
 from bars import Bars, ratio
 from chart import chart
@@ -23,6 +24,7 @@ NOTES = {
     "first import": "In a new environment, which may write bytecode.",
     "second import": "In the same environment again.",
     "find": "Of all of site-packages.",
+    "requests": "What the kernel asked the server. `find` itself asks for the file system once, which no kernel remembers (statfs).",
     "memory": "Resident memory of the server. Before each walk the kernel has forgotten all entries, where this is root.",
     "scale": "Made-up distributions, mounted into new environments.",
     "scale, second mount": "The same, into the same environment again.",
@@ -36,7 +38,7 @@ class Report:
     def __init__(self, rounds, folder, tools):
         self.rounds, self.folder, self.tools = rounds, folder, tools
         self.distributions, self.files, self.modules = 0, 0, 0
-        self.values, self.details, self.failures = {}, {}, {}
+        self.values, self.counts, self.failures = {}, {}, {}
         self.load = os.getloadavg()[0]
 
     def add(self, what, name, value):
@@ -45,7 +47,7 @@ class Report:
     def add_counts(self, what, name, counts):
         """Their sum, and beside it which they are."""
         self.add(what, name, counts.total())
-        self.details[what, name] = ", ".join(f"{count:,} {operation}" for operation, count in counts.most_common() if count)
+        self.counts[what, name] = counts
 
     def median(self, what, name):
         values = self.values.get(what, {}).get(name)
@@ -70,7 +72,7 @@ class Report:
             "# One run of `make bench`",
             "",
             f"{self.distributions} distributions with {self.files:,} files (`tests/corpora/data.txt`); imports and programs of 197 (that and `cloud.txt`),",
-            f"{self.modules:,} modules. Medians of {self.rounds} rounds or more in which all take turns, in brackets the least and the most.",
+            f"{self.modules:,} modules. Medians of at least {self.rounds} rounds in which all take turns, in brackets the least and the most.",
             "Times are milliseconds.",
             "",
             f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {self.file_system()}, CPython {platform.python_version()}, "
@@ -123,7 +125,9 @@ class Report:
                 share = self.median("replay ratio", f"{name}, {what.removeprefix('replay ')}") or ratio(
                     self.median(what, name), base
                 )
-                note = f"{share:.2f}" if share else self.details.get((what, name), "")
+                counts = self.counts.get((what, name), Counter()).most_common()
+                each = ", ".join(f"{count:,} {operation}" for operation, count in counts if count)
+                note = f"{share:.2f}" if share else each
                 lines.append(f"| {name} | {self.cell(what, name)} | {note} |")
             lines.append("")
         return lines
