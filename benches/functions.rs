@@ -8,7 +8,6 @@ use divan::{Bencher, black_box};
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder};
 use sitefs::error::Result;
 use sitefs::lock::{Lock, Selection, Target};
-use sitefs::outside::Planned;
 use sitefs::python::tags::{InterpreterFacts, Linux, System};
 use sitefs::python::{Tags, WheelName, record};
 use tempfile::TempDir;
@@ -89,6 +88,7 @@ mod merging {
     use rustix::fs::FileType;
     use sitefs::cache::Archive;
     use sitefs::error::Result;
+    use sitefs::outside::Planned;
     use sitefs::python::PackageName;
     use sitefs::sys::directory::Entry;
     use sitefs::venv::{Layout, Scheme};
