@@ -181,7 +181,10 @@ fn is_gone(test: &Sandbox) {
     refused(fs_err::read_dir(&package));
     refused(fs_err::metadata(package.join("__init__.py")));
     refused(fs_err::metadata(package.join("inner")));
-    refused(fs_err::read(test.site_packages().join("greet-1.0.dist-info/INSTALLER")));
+    // The kernel forgets one directory after another.
+    let installer = test.site_packages().join("greet-1.0.dist-info/INSTALLER");
+    wait_until("the kernel has forgotten all", || fs_err::read(&installer).is_err());
+    refused(fs_err::read(&installer));
     test.python("import greet").exits(1).says("No module named 'greet'");
     test.python("import greet.inner").exits(1).says("No module named 'greet'");
     let log = fs_err::read_to_string(test.venv.join(".sitefs/server.log")).unwrap();

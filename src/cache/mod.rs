@@ -13,6 +13,7 @@ mod wheel;
 mod wheelhouse;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use archive::Archive;
 pub use lock::CacheLock;
@@ -28,6 +29,12 @@ use crate::parallel::{parallel, parallel_work};
 use crate::progress::Progress;
 use crate::python::Tags;
 use crate::sys::signals::is_asked_to_end;
+
+/// How often archives are looked for that others take away.
+const ATTEMPTS: usize = 20;
+
+/// How long they may take to give them back.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Where archives are found.
 #[derive(Debug)]
@@ -195,20 +202,26 @@ impl Cache {
                 Store::create(&Store::choose(wanted.store)?)?
             }
         };
-        let mut last = None;
-        // Who prunes just now may take away what has no lease yet. Then it is looked for again.
-        for _ in 0..2 {
-            let archives = self.find_in(&store, wanted)?;
+        let mut gone = None;
+        // Who prunes just now takes away what has no lease yet, and gives it back when it has one: it is looked for again.
+        for _ in 0..ATTEMPTS {
+            let archives = match self.find_in(&store, wanted) {
+                Err(_) if gone.is_some() => {
+                    std::thread::sleep(MOMENT);
+                    continue;
+                }
+                found => found?,
+            };
             let (lease, unleased) = match store.lease(&archives, wanted.venv) {
                 Ok(lease) => (Some(lease), None),
                 Err(error) => (None, Some(error)),
             };
-            last = archives.iter().map(|archive| archive.root.clone()).find(|root| !root.exists());
-            if last.is_none() {
+            gone = archives.iter().map(|archive| archive.root.clone()).find(|root| !store.counts(root));
+            if gone.is_none() {
                 return Ok(Found { archives, lease, unleased });
             }
         }
-        let gone = last.unwrap_or_default();
+        let gone = gone.unwrap_or_default();
         Err(Error::new(format!("{} is being pruned", gone.display())).with_help("mount again").into())
     }
 

@@ -228,6 +228,11 @@ impl Store {
         place.look(pin)
     }
 
+    /// Whether an archive of this store is one that nobody prunes just now.
+    pub(super) fn counts(&self, archive: &Path) -> bool {
+        self.place_of(archive).is_none_or(|place| place.details_file().exists())
+    }
+
     /// All wheels, by name.
     ///
     /// # Errors

@@ -177,11 +177,14 @@ impl Wheelhouse {
             if !choice.allows(&sha256) {
                 continue;
             }
-            store.unpack(&open, &sha256)?;
             remembered.remember(&file.path, open.looks(), &sha256);
-            match store.archive(choice.pin, &sha256) {
-                Ok(archive) => return Ok(Ok(archive)),
-                Err(reason) => choice.reasons.other(reason),
+            // Who prunes just now may take away what was there.
+            for _ in 0..2 {
+                store.unpack(&open, &sha256)?;
+                match store.archive(choice.pin, &sha256) {
+                    Ok(archive) => return Ok(Ok(archive)),
+                    Err(reason) => choice.reasons.other(reason),
+                }
             }
         }
         Ok(Err(choice.reasons))

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use rustix::fs::{CWD, FileType};
 use tempfile::TempDir;
@@ -258,4 +258,31 @@ fn the_time_of_a_directory_tells_of_what_was_removed_and_not_of_copying_up() {
     let before = modified("pkg-1.0.dist-info");
     view.remove_leaf(directory, name).unwrap();
     assert!(modified("pkg-1.0.dist-info") > before);
+}
+
+/// A look that began before it vanished ends after one that missed it, and does not bring it back.
+#[test]
+fn what_vanished_stays_so_whoever_looks_at_the_same_time() {
+    let scene = Scene::new(Entries::Symlink);
+    let view = scene.open();
+    let (archive, away) = (scene.root.path().join("archive"), scene.root.path().join("away"));
+    let is_done = AtomicBool::new(false);
+    assert!(view.lookup(NodeId::ROOT, OsStr::new("pkg")).is_ok());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Acquire) {
+                    view.look_for_vanished();
+                }
+            });
+        }
+        for round in 0..500 {
+            fs_err::rename(&archive, &away).unwrap();
+            view.look_for_vanished();
+            let seen = (0..20).any(|_| view.lookup(NodeId::ROOT, OsStr::new("pkg")).is_ok());
+            fs_err::rename(&away, &archive).unwrap();
+            is_done.store(seen || round == 499, Ordering::Release);
+            assert!(!seen, "it was seen in round {round}");
+        }
+    });
 }

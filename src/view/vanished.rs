@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::layer::LayerId;
@@ -16,15 +17,23 @@ use super::{Failure, View};
 #[derive(Debug)]
 pub(super) struct Vanished {
     /// By the number of the distribution.
-    is_gone: Box<[AtomicBool]>,
+    archives: Box<[Presence]>,
     any: AtomicBool,
     has_news: AtomicBool,
 }
 
+/// Whether an archive was gone when it was last looked for.
+#[derive(Debug, Default)]
+struct Presence {
+    is_gone: AtomicBool,
+    /// Held from the look until that is noted: a look from before it vanished must not be noted after one that missed it.
+    looking: Mutex<()>,
+}
+
 impl Vanished {
     pub(super) fn none_of(distributions: usize) -> Self {
-        let is_gone = (0..distributions).map(|_| AtomicBool::new(false)).collect();
-        Self { is_gone, any: AtomicBool::new(false), has_news: AtomicBool::new(false) }
+        let archives = (0..distributions).map(|_| Presence::default()).collect();
+        Self { archives, any: AtomicBool::new(false), has_news: AtomicBool::new(false) }
     }
 }
 
@@ -107,21 +116,22 @@ impl View {
 
     /// Whether an archive has vanished, and did not come back, as that of a drive does.
     fn is_gone(&self, index: usize) -> bool {
-        let is_known = |gone: &AtomicBool| gone.load(Ordering::Acquire);
-        self.vanished.is_gone.get(index).is_some_and(is_known) && !self.look_for(index)
+        let is_known = |archive: &Presence| archive.is_gone.load(Ordering::Acquire);
+        self.vanished.archives.get(index).is_some_and(is_known) && !self.look_for(index)
     }
 
     /// Whether an archive is there. Takes note, and tells the log.
     fn look_for(&self, index: usize) -> bool {
-        let (Some(distribution), Some(gone)) =
-            (self.distributions.get(index), self.vanished.is_gone.get(index))
+        let (Some(distribution), Some(Presence { is_gone, looking })) =
+            (self.distributions.get(index), self.vanished.archives.get(index))
         else {
             return true;
         };
+        let _alone = looking.lock();
         let (label, archive) = (distribution.label(), &distribution.archive.root);
         let looked = rustix::fs::lstat(archive);
         let is_there = looked.is_ok();
-        match (gone.swap(!is_there, Ordering::AcqRel), looked) {
+        match (is_gone.swap(!is_there, Ordering::AcqRel), looked) {
             (false, Err(errno)) => {
                 self.vanished.any.store(true, Ordering::Release);
                 self.vanished.has_news.store(true, Ordering::Release);

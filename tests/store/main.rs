@@ -5,6 +5,7 @@
 mod common;
 
 mod hostile;
+mod prune;
 mod race;
 mod shared;
 mod verify;

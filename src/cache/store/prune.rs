@@ -1,15 +1,15 @@
 //! Removing from a store what no environment uses: mark, then sweep.
 //!
-//! A mount takes its lease before it looks whether all is there; this takes a wheel away before it looks at the leases
-//! again, and puts back what has one by then. So one of the two sees the other, without any lock.
+//! A mount takes its lease before it looks whether all counts; this has a wheel count no more before it looks at the leases
+//! again, and only then takes it away. So one of the two sees the other, without any lock, and nothing is ever gone from under a mount.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::lease::{Answer, HOLDS};
 use super::staging::{self, Staging};
-use super::{Place, Store, is_absent};
+use super::{Details, Place, Store, is_absent};
 use crate::error::Result;
 use crate::python::WheelName;
 use crate::sys::posix;
@@ -55,7 +55,7 @@ impl Store {
         let mut pruned = Pruned::default();
         let (used, ended) = self.mark(&staging, now, is_dry_run)?;
         pruned.leases = ended;
-        let mut taken = HashMap::new();
+        let mut taken = Vec::new();
         for place in self.places()? {
             let metadata = match fs_err::symlink_metadata(&place.directory) {
                 Ok(metadata) => metadata,
@@ -74,24 +74,19 @@ impl Store {
                 let bytes = details.as_ref().map_or(0, |details| details.bytes);
                 pruned.freed.push(Freed { place, wheel: details.map(|details| details.wheel), bytes });
             } else {
-                let aside = staging.path().join(&place.sha256);
-                let details = place.details().ok();
-                match fs_err::rename(&place.directory, &aside) {
-                    Ok(()) => drop(taken.insert(place.key(), (place, details, aside))),
-                    // Another prunes, too.
-                    Err(error) if is_absent(&error) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                taken.extend(place.hide(&staging)?);
             }
         }
         let leased = if taken.is_empty() { HashSet::new() } else { self.mark(&staging, now, is_dry_run)?.0 };
-        for key in &leased {
-            if let Some((place, _, aside)) = taken.remove(key) {
-                self.put_back(&place, &aside)?;
+        for hidden in taken {
+            if leased.contains(&hidden.place.key()) {
+                hidden.show()?;
                 pruned.used += 1;
+            } else if let Some(freed) = hidden.remove(&staging)? {
+                pruned.freed.push(freed);
             }
         }
-        self.sweep(taken.into_values(), &mut pruned)?;
+        pruned.freed.sort_by_key(|freed| freed.place.key());
         Ok(pruned)
     }
 
@@ -113,32 +108,60 @@ impl Store {
         }
         Ok((used, ended))
     }
+}
 
-    fn put_back(&self, place: &Place, aside: &Path) -> Result<()> {
-        let parent = place.directory.parent().unwrap_or(&self.root);
-        posix::make_directory(parent, self.mode)?;
-        match fs_err::rename(aside, &place.directory) {
+/// A wheel that does not count any more, while it is asked whether somebody uses it. Its archive is where it was.
+struct Hidden {
+    place: Place,
+    /// What is known of it, aside; none if it did not count before.
+    details: Option<(Details, PathBuf)>,
+}
+
+impl Place {
+    /// Has it count no more; none if another prunes it, too.
+    fn hide(self, staging: &Staging) -> Result<Option<Hidden>> {
+        let Ok(details) = self.details() else {
+            return Ok(Some(Hidden { place: self, details: None }));
+        };
+        let aside = staging.path().join(format!("{}.json", self.sha256));
+        match fs_err::rename(self.details_file(), &aside) {
+            Ok(()) => Ok(Some(Hidden { place: self, details: Some((details, aside)) })),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Hidden {
+    /// Has it count again.
+    fn show(self) -> Result<()> {
+        let Self { place, details } = self;
+        match details.map(|(_, aside)| fs_err::rename(aside, place.details_file())) {
+            None | Some(Ok(())) => Ok(()),
             // Somebody has unpacked it again.
-            Err(_) if place.details().is_ok() => Ok(()),
-            result => Ok(result?),
+            Some(Err(_)) if place.details().is_ok() => Ok(()),
+            Some(Err(error)) => Err(error.into()),
         }
     }
 
-    fn sweep(
-        &self,
-        taken: impl Iterator<Item = (Place, Option<super::Details>, PathBuf)>,
-        pruned: &mut Pruned,
-    ) -> Result<()> {
-        for (place, details, aside) in taken {
-            let bytes = staging::remove(&aside)?;
-            if let Some(parent) = place.directory.parent() {
-                // Where it has other versions, it stays.
-                let _ = fs_err::remove_dir(parent);
-            }
-            pruned.freed.push(Freed { place, wheel: details.map(|details| details.wheel), bytes });
+    /// Removes it, unless somebody has unpacked it again meanwhile.
+    fn remove(self, staging: &Staging) -> Result<Option<Freed>> {
+        let Self { place, details } = self;
+        let aside = staging.path().join(&place.sha256);
+        match fs_err::rename(&place.directory, &aside) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            moved => moved?,
         }
-        pruned.freed.sort_by_key(|freed| freed.place.key());
-        Ok(())
+        if aside.join("wheel.json").exists() {
+            fs_err::rename(&aside, &place.directory)?;
+            return Ok(None);
+        }
+        let bytes = staging::remove(&aside)?;
+        if let Some(parent) = place.directory.parent() {
+            // Where it has other versions, it stays.
+            let _ = fs_err::remove_dir(parent);
+        }
+        Ok(Some(Freed { place, wheel: details.map(|(details, _)| details.wheel), bytes }))
     }
 }
 
