@@ -43,12 +43,15 @@ pub(super) fn open_or_create(venv: &Path, options: &MountOptions) -> Result<(Ven
 }
 
 fn complete(venv: &Venv, command: &MountCommand, started: Instant) -> Result<()> {
+    // A store has it again, at the same place, as soon as it is looked for.
+    let state = State::of(venv.root());
+    let had_vanished = state.is_locked() && has_vanished(&state);
     let mut work = Work::plan(venv, command.cache.as_deref(), &command.options, false)?;
     let is_mounted = |work: &Work| {
         Ok::<_, Error>(place::exists(&work.state) || mounts::at(&work.layout.site_packages())?.is_some())
     };
     let was_mounted = is_mounted(&work)?;
-    make_way(&work.layout, &work.state, &command.options)?;
+    make_way(&work.layout, &work.state, had_vanished, &command.options)?;
     let when = command.options.compile_when(CompileWhen::Never)?;
     compile_before(&work, when, command.options.verbosity)?;
     if command.foreground {
@@ -68,14 +71,14 @@ fn complete(venv: &Venv, command: &MountCommand, started: Instant) -> Result<()>
 }
 
 /// An explicit link mode takes the place of a living mount, and so does what mends one.
-fn make_way(layout: &Layout, state: &State, options: &MountOptions) -> Result<()> {
+fn make_way(layout: &Layout, state: &State, had_vanished: bool, options: &MountOptions) -> Result<()> {
     if state.is_running() {
         return Err(in_use(layout));
     }
     let wants_files = options.link_mode()?.one().is_some_and(|mode| mode != LinkMode::Fuse);
     match living_mount(layout, state)? {
         Some(_) if wants_files => unmount_one(&layout.root, false, options.verbosity),
-        Some(_) if has_vanished(state) => {
+        Some(_) if had_vanished || has_vanished(state) => {
             let venv = layout.root.display();
             options
                 .verbosity

@@ -2,11 +2,14 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::common::{Outcome, Sandbox, clean_command, fuse};
-use crate::{archives, greet, leases, leftovers, other, store, with_wheelhouse};
+use sha2::{Digest, Sha256};
+
+use crate::common::{Outcome, Sandbox, clean_command, fuse, wait_until};
+use crate::{GREET, archives, cache, greet, leases, leftovers, other, store, with_wheelhouse};
 
 const ENVIRONMENTS: usize = 3;
 const ROUNDS: usize = 6;
@@ -98,4 +101,79 @@ fn mounts_find_and_keep_what_they_need_while_others_prune() {
     assert!(removed.into_inner() > 0, "nothing was pruned meanwhile");
     assert_eq!(leftovers(&scene.store), Vec::<PathBuf>::new());
     scene.sitefs(["cache", "verify"]).succeeds();
+}
+
+/// `rm -rf` of a wheel in the store.
+fn remove(test: &Sandbox, name: &str) {
+    let wheel = store(test).join("wheels").join(name);
+    Outcome::of(Command::new("chmod").args(["-R", "u+w"]).arg(&wheel)).succeeds();
+    fs_err::remove_dir_all(wheel).unwrap();
+}
+
+/// What came from greet is an error, and nothing that Python takes for a namespace.
+#[track_caller]
+fn is_gone(test: &Sandbox) {
+    let module = test.site_packages().join("greet/__init__.py");
+    let is_error =
+        || fs_err::read(&module).is_err_and(|error| error.to_string().contains("Input/output error"));
+    wait_until("the kernel has forgotten it", is_error);
+    test.python("import greet").exits(1).says("No module named 'greet'");
+    test.python("import other; print(other.word)").succeeds().prints("other");
+    let status = test.sitefs([OsStr::new("status"), test.venv.as_os_str()]).succeeds();
+    status.says("vanished       greet==1.0, from the cache; `sitefs mount");
+}
+
+#[test]
+fn what_vanishes_from_the_store_is_an_error_until_it_is_mounted_again() {
+    if !fuse() {
+        return;
+    }
+    let test = with_wheelhouse(Sandbox::new(), &[greet(), other()]);
+    test.mount().succeeds();
+    test.python(GREET).succeeds().prints("hello");
+    remove(&test, "greet");
+    is_gone(&test);
+    // From the folder, without a word of where it is.
+    test.sitefs([OsStr::new("mount"), test.venv.as_os_str()]).succeeds().says("mounted anew");
+    test.python(GREET).succeeds().prints("hello");
+    test.unmount().succeeds();
+}
+
+/// By the hashes of the lock, out of any cache that has it.
+#[test]
+fn what_vanished_from_a_store_is_mended_out_of_another_cache() {
+    if !fuse() {
+        return;
+    }
+    let mut test = with_wheelhouse(Sandbox::new(), &[greet(), other()]);
+    let digest = |wheel: &str| {
+        let bytes = fs_err::read(test.cache.join(wheel)).unwrap();
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let lock = format!(
+        "greet==1.0 --hash=sha256:{}\nother==2.0 --hash=sha256:{}",
+        digest("greet-1.0-py3-none-any.whl"),
+        digest("other-2.0-py3-none-any.whl")
+    );
+    test.lock(&lock);
+    cache(&test, [OsStr::new("add"), test.cache.as_os_str()]).succeeds();
+    let wheels = test.cache.clone();
+    test.unseal_cache();
+    test.cache = store(&test);
+    test.mount().succeeds();
+    test.python(GREET).succeeds().prints("hello");
+    remove(&test, "greet");
+    is_gone(&test);
+    let mount = |cache: &Path| test.sitefs([OsStr::new("mount"), test.venv.as_os_str(), cache.as_os_str()]);
+    mount(&test.cache).fails().says("greet==1.0");
+    assert!(test.is_mounted(), "what cannot be mended stays as it is");
+    // Another wheel of that name is not what the lock says.
+    let swapped = test.root().join("swapped");
+    greet().file("greet/evil.py", "").build(&swapped);
+    other().build(&swapped);
+    mount(&swapped).fails().says("hash");
+    is_gone(&test);
+    mount(&wheels).succeeds().says("mounted anew");
+    test.python(GREET).succeeds().prints("hello");
+    test.unmount().succeeds();
 }
