@@ -71,10 +71,10 @@ pub struct SelectionOptions {
     /// Only a package, if it is wanted at all (uv.lock)
     #[arg(help_heading = SELECTION, long, value_name = "PACKAGE", value_parser = PackageName::parse)]
     pub only_install_package: Vec<PackageName>,
-    /// Take what is editable as not editable
+    /// Take what is editable as not editable (uv.lock, pylock.toml, requirements.txt)
     #[arg(help_heading = SELECTION, long)]
     pub no_editable: bool,
-    /// Take a package that is editable as not editable
+    /// Take a package that is editable as not editable (uv.lock, pylock.toml, requirements.txt)
     #[arg(help_heading = SELECTION, long, value_name = "PACKAGE", value_delimiter = ' ', value_parser = PackageName::parse)]
     pub no_editable_package: Vec<PackageName>,
 }

@@ -139,10 +139,12 @@ fn urls_and_paths_are_pins() {
          c @ https://x.example/c-2.0.tar.gz ; sys_platform == 'win32'\n\
          ./dist/d-3.0-py3-none-any.whl --hash=sha256:{B}\n\
          e @ https://x.example/download;id=5\n\
-         f-4.0-py3-none-any.whl; python_version > '3'\n"
+         f-4.0-py3-none-any.whl; python_version > '3'\n\
+         g @ https://x.example/repository-5.0.zip\n\
+         h @ https://x.example/h-6.0.zip#subdirectory=i\n"
     );
     let pins = pins(&text);
-    assert_eq!(shown(&pins), ["a-b==1.0", "c==2.0", "d==3.0", "e==", "f==4.0"]);
+    assert_eq!(shown(&pins), ["a-b==1.0", "c==2.0", "d==3.0", "e==", "f==4.0", "g==", "h=="]);
     assert_eq!(pins[0].hashes, [A]);
     assert_eq!(pins[2].hashes, [B]);
     assert!(!pins[1].marker.is_true() && !pins[4].marker.is_true());

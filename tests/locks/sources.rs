@@ -39,7 +39,7 @@ impl Sources {
         ] {
             maker.build(name, "1.0", kind);
         }
-        for name in ["plain", "linked", "not-a-package", "git-folder", "git-other"] {
+        for name in ["plain", "linked", "not-a-package", "git-folder", "git-other", "url-folder"] {
             maker.project(name, "1.0");
         }
         for (name, kind) in [("index-sdist", "sdist"), ("index-wheel", "wheel")] {
@@ -52,7 +52,9 @@ impl Sources {
         let sources = [maker.folder().to_str().unwrap(), outside.to_str().unwrap()];
         project.test.run("cp", &[&["-a"], &sources[..]].concat()).succeeds();
         fs_err::remove_file(outside.join("not-a-package-1.0/backend.py")).unwrap();
+        bundle(&project, &outside);
         let server = Server::new(&outside.join("dist"));
+        let bundle_url = server.url("bundle-7.tar.gz".as_ref());
         let wheel_url = server.url("url_wheel-1.0-py3-none-any.whl".as_ref());
         let sdist_url = server.url("url_sdist-1.0.tar.gz".as_ref());
         let git = |folder: &Path| format!("file://{}", outside.join(folder.file_name().unwrap()).display());
@@ -73,11 +75,12 @@ impl Sources {
             &format!(
                 "version = \"1.0\"\nrequires-python = \">=3.10\"\ndependencies = [\"from-git\", \"from-branch\", \
                  \"url-wheel\", \"url-sdist\", \"path-wheel\", \"path-sdist\", \"plain\", \"linked\", \"not-a-package\", \
-                 \"index-sdist\", \"index-wheel\", \"git-folder\", \"git-other\"{files}]\n[tool.uv.sources]\n{in_files}\
+                 \"index-sdist\", \"index-wheel\", \"git-folder\", \"git-other\", \"url-folder\"{files}]\n[tool.uv.sources]\n{in_files}\
                  from-git = {{git = \"{}\", tag = \"v1\"}}\nfrom-branch = {{git = \"{}\"}}\n\
                  git-folder = {{git = \"{several}\", subdirectory = \"folder\"}}\n\
                  git-other = {{git = \"{several}\", subdirectory = \"deep/other\"}}\n\
                  url-wheel = {{url = \"{wheel_url}\"}}\nurl-sdist = {{url = \"{sdist_url}\"}}\n\
+                 url-folder = {{url = \"{bundle_url}\", subdirectory = \"in/side\"}}\n\
                  path-wheel = {{path = \"../outside/dist/path_wheel-1.0-py3-none-any.whl\"}}\n\
                  path-sdist = {{path = \"../outside/dist/path_sdist-1.0.tar.gz\"}}\n\
                  plain = {{path = \"../outside/plain-1.0\"}}\n\
@@ -92,6 +95,14 @@ impl Sources {
         project.sync(&[]).unwrap();
         Self { project, _server: server }
     }
+}
+
+/// An archive with a project in it, named after neither.
+fn bundle(project: &Project, outside: &Path) {
+    fs_err::create_dir_all(outside.join("bundle-7/in")).unwrap();
+    fs_err::rename(outside.join("url-folder-1.0"), outside.join("bundle-7/in/side")).unwrap();
+    let (archive, folder) = (outside.join("dist/bundle-7.tar.gz"), outside.to_str().unwrap());
+    project.test.run("tar", &["-czf", archive.to_str().unwrap(), "-C", folder, "bundle-7"]).succeeds();
 }
 
 /// The address of a Git repository with several projects in it, a wheel and a source archive.
@@ -120,7 +131,7 @@ fn several(project: &Project, outside: &Path) -> String {
 }
 
 const ALL: &str = "app-1.0-editable from-git-1.0 from-branch-1.0 url-wheel-1.0 url-sdist-1.0 path-wheel-1.0 path-sdist-1.0 \
-                   plain-1.0 linked-1.0-editable index-sdist-1.0 index-wheel-1.0 git-folder-1.0 git-other-1.0";
+                   plain-1.0 linked-1.0-editable index-sdist-1.0 index-wheel-1.0 git-folder-1.0 git-other-1.0 url-folder-1.0";
 const FILES: &str = " git-wheel-1.0 git-sdist-1.0";
 
 #[test]
@@ -132,7 +143,7 @@ fn every_source_of_a_uv_lock_gives_what_uv_installs() {
         let Sources { project, .. } = &Sources::new(&python, FilesInGit::Some);
         let all = format!("{ALL}{FILES}");
         let without_local = "from-git-1.0 from-branch-1.0 url-wheel-1.0 url-sdist-1.0 index-sdist-1.0 index-wheel-1.0 \
-                             git-folder-1.0 git-other-1.0 git-wheel-1.0 git-sdist-1.0";
+                             git-folder-1.0 git-other-1.0 url-folder-1.0 git-wheel-1.0 git-sdist-1.0";
         let rows = [
             ("", &*all),
             ("--no-editable", &all.replace("-editable", "")),
@@ -150,6 +161,12 @@ fn every_source_of_a_pylock_gives_what_uv_installs() {
     for python in two_pythons() {
         let Sources { project, .. } = &Sources::new(&python, FilesInGit::None);
         project.uv(&["export", "--quiet", "--format", "pylock.toml", "-o", "pylock.toml"]).succeeds();
+        // uv says the folder of an archive twice, and then writes the URL with its fragment into direct_url.json.
+        let path = project.folder.join("pylock.toml");
+        let text = fs_err::read_to_string(&path).unwrap();
+        assert!(text.contains("#subdirectory=in/side\", subdirectory = \"in/side\""), "{text}");
+        project.mount("pylock.toml", &[]).unwrap();
+        fs_err::write(&path, text.replace("#subdirectory=in/side", "")).unwrap();
         are_the_same(project, "pylock.toml", &[("", ALL)], |options| {
             project.pip_sync("pylock.toml", options)
         });

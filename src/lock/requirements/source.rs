@@ -23,6 +23,13 @@ pub(super) struct Located {
     pub(super) hashes: Vec<String>,
 }
 
+impl Located {
+    /// Whether it is one file that is no wheel.
+    pub(super) fn is_source_archive(&self) -> bool {
+        matches!(&self.source, Source::Archive { url, .. } if !url.path().ends_with(".whl"))
+    }
+}
+
 /// True for text that is a URL or a path rather than a name.
 pub(super) fn is_direct(text: &str) -> bool {
     text.starts_with(['.', '/']) || text.contains(['/', ':']) || is_archive(text)
@@ -52,6 +59,8 @@ pub(super) fn locate(text: &str, editable: bool, directory: &Path) -> Result<Loc
         );
     }
     let (name, version) = match &source {
+        // A file that holds several is named after none of them.
+        Source::Archive { subdirectory: Some(_), .. } => (None, None),
         Source::Archive { url, .. } => named_by_file(&file_name(url.as_str())),
         Source::Git { file: Some(file), .. } => named_by_file(&file_name(file)),
         _ => (None, None),
@@ -219,6 +228,8 @@ mod tests {
             panic!("a wheel is an archive");
         };
         assert_eq!(url.fragment(), None);
+        let several = located("./dist/a-b-1.5.tar.gz#subdirectory=c");
+        assert_eq!((several.name, several.version), (None, None));
         let sdist = located("./dist/a-b-1.5.tar.gz");
         assert_eq!(sdist.name.unwrap().as_str(), "a-b");
         assert_eq!(sdist.version.unwrap().to_string(), "1.5");

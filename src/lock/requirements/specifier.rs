@@ -100,9 +100,14 @@ fn direct(name: Option<PackageName>, text: &str, editable: bool, directory: &Pat
     if address.is_empty() {
         return Err(Error::new("a URL or a path is missing"));
     }
-    let located = source::locate(address, editable, directory)?;
+    let mut located = source::locate(address, editable, directory)?;
     let marker = marker.map_or(Ok(MarkerTree::TRUE), marker::parse)?;
-    let name = match (name, located.name) {
+    let name = match (name, located.name.take()) {
+        // An archive of a repository is named after that.
+        (Some(name), Some(other)) if name != other && located.is_source_archive() => {
+            located.version = None;
+            name
+        }
         (Some(name), Some(other)) if name != other => {
             return Err(Error::new(format!("the name is `{name}`, but the source is named `{other}`")));
         }
