@@ -3,8 +3,12 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
-use crate::common::{Corpus, Outcome, Sandbox, Tree, assert_same, comparable, fuse_for_nobody, pip};
+use crate::common::{
+    Corpus, Outcome, Sandbox, Tree, assert_same, comparable, exact_tree, fuse, fuse_for_nobody, pip,
+    run_arguments, skip,
+};
 use crate::{GREET, age, archives, cache, greet, leases, other, store, with_wheelhouse};
 
 fn mode(path: &Path) -> u32 {
@@ -71,6 +75,68 @@ fn a_read_only_store_and_a_read_only_wheelhouse_of_another_user() {
     test.python(GREET).succeeds().prints("hello");
     test.unmount().succeeds();
     cache(&test, [OsStr::new("prune"), OsStr::new("--store"), theirs.as_os_str()]).fails();
+}
+
+/// As a volume of a container may be. Neither the cache nor the store is written, and nothing is said of it.
+#[test]
+fn caches_of_every_kind_on_a_read_only_file_system() {
+    if !fuse() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can mount a directory read-only");
+        return;
+    }
+    let mut test = Sandbox::new().with_wheels([greet()]);
+    test.unseal_cache();
+    let uv = test.cache.clone();
+    let wheels = test.root().join("wheels");
+    cache(&test, [OsStr::new("add"), wheels.as_os_str()]).succeeds();
+    let store = store(&test);
+    let read_only = "for folder in $FOLDERS; do mount --bind $folder $folder && mount -o remount,bind,ro $folder || exit 99; done; \
+                     exec \"$@\"";
+    for (kind, folders) in [(&uv, vec![&uv]), (&wheels, vec![&wheels, &store]), (&store, vec![&store])] {
+        test.cache.clone_from(kind);
+        let before: Vec<_> = folders.iter().map(|folder| exact_tree(folder)).collect();
+        for options in [&[][..], &["--fetch"], &["--link-mode", "symlink"]] {
+            let mut command = test.command("unshare");
+            command.args(["--mount", "sh", "-c", read_only, "sh"]).arg(test.root().join("sitefs"));
+            command.args(run_arguments(&test, options, &["python", "-c", GREET]));
+            let named: Vec<_> = folders.iter().map(|folder| folder.to_str().unwrap()).collect();
+            let outcome = Outcome::of(command.env("FOLDERS", named.join(" "))).succeeds().prints("hello");
+            assert_eq!(outcome.stderr, "", "{} {options:?}", kind.display());
+        }
+        let after: Vec<_> = folders.iter().map(|folder| exact_tree(folder)).collect();
+        assert_eq!(before, after, "{}", kind.display());
+    }
+}
+
+/// Nobody mounts from what is root's, whatever it is.
+#[test]
+fn caches_of_every_kind_of_another_user() {
+    if !fuse_for_nobody() {
+        return;
+    }
+    let mut test = Sandbox::for_nobody().with_wheels([greet()]);
+    let uv = test.cache.clone();
+    let wheels = test.root().join("wheels");
+    let theirs = test.root().join("theirs");
+    let mut add = test.command(env!("CARGO_BIN_EXE_sitefs"));
+    Outcome::of(add.args(["cache", "add", "--store"]).arg(&theirs).arg(&wheels)).succeeds();
+    for folder in [&uv, &wheels, &theirs] {
+        Outcome::of(Command::new("chown").args(["-hR", "0:0"]).arg(folder)).succeeds();
+    }
+    test.unseal_cache();
+    for kind in [uv, wheels, theirs] {
+        test.cache.clone_from(&kind);
+        let before = exact_tree(&kind);
+        for options in [&[][..], &["--fetch"], &["--link-mode", "symlink"]] {
+            test.mount_with(options).succeeds();
+            test.python(GREET).succeeds().prints("hello");
+            test.unmount().succeeds();
+        }
+        assert_same("before", &before, "after", &exact_tree(&kind));
+    }
 }
 
 /// Two users of one group, each with their own wheels, fill and use one store.
