@@ -3,8 +3,11 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
-use super::common::{GREET, Outcome, Running, Sandbox, fuse, fuse_for_nobody, run_arguments};
+use super::common::{
+    GREET, Outcome, Running, Sandbox, WheelBuilder, fuse, fuse_for_nobody, pythons, run_arguments, skip,
+};
 use super::{Fetching, other, uv};
 
 pub(crate) const BOTH: [&str; 2] = ["greet-1.0-py3-none-any.whl", "other-2.0-py3-none-any.whl"];
@@ -183,5 +186,52 @@ fn a_folder_that_cannot_be_written_is_said_and_nobody_is_asked() {
         fetching.test.nothing_left(&before);
         assert_eq!(fetching.listed(), listed);
         assert!(fetching.index.requests().is_empty());
+    }
+}
+
+/// A wheel that was built has another hash than its source.
+#[test]
+fn what_has_hashes_is_not_built_and_what_is_editable_is_not_got() {
+    let fetching = Fetching::new(None).with_pip().with_wheelhouse();
+    let root = fetching.test.root();
+    let tree = super::source_tree(&root, "open(os.environ['HOME'] + '/built', 'w').close()");
+    let archive = root.join("served/tree-1.tar.gz");
+    let mut pack = Command::new("tar");
+    pack.arg("-czf").arg(&archive).args(["--transform", "s,^tree,tree-1,", "-C"]).arg(&root).arg("tree");
+    Outcome::of(&mut pack).succeeds();
+    let (before, listed) = (fetching.test.environment(), fetching.listed());
+    fetching.test.lock(&format!("greet==1.0\ntree==1 --hash=sha256:{}", super::sha256(&archive)));
+    Outcome::of(&mut fetching.mount(&["--fetch"])).fails().says("No matching distribution found for tree==1");
+    assert!(!fetching.test.home().join("built").exists());
+    let asked = fetching.index.requests();
+    fetching.test.lock(&format!("greet==1.0\n-e file://{}", tree.display()));
+    Outcome::of(&mut fetching.mount(&["--fetch"])).fails().says("not in the cache").says("tree");
+    assert_eq!(fetching.index.requests(), asked);
+    fetching.test.nothing_left(&before);
+    assert_eq!(fetching.listed(), listed);
+    // Without hashes, it is.
+    fetching.test.lock("greet==1.0\ntree==1");
+    Outcome::of(&mut fetching.mount(&["--fetch", "--link-mode", "symlink"])).succeeds();
+    assert!(fetching.test.home().join("built").exists());
+}
+
+/// The interpreter is the environment's, whichever is the first on PATH.
+#[test]
+fn wheels_are_got_for_the_interpreter_of_the_environment() {
+    let others = pythons();
+    let [_, .., another] = others.as_slice() else {
+        skip("there is only one Python");
+        return;
+    };
+    let code = "import sys; print(f'cp{sys.version_info[0]}{sys.version_info[1]}')";
+    let tag = Outcome::of(Command::new(another).args(["-I", "-c", code])).succeeds().stdout;
+    let fitting = WheelBuilder::new("fits", "1.0").tags(&format!("{}-none-any", tag.trim()));
+    let fitting = fitting.file("fits.py", "word = 'fits'\n");
+    let of = || Fetching::in_sandbox(Sandbox::with_venv("venv", another), None);
+    for fetching in [of(), of().with_pip().with_wheelhouse(), of().with_pip().with_store()] {
+        fitting.build(&fetching.test.root().join("served"));
+        fetching.test.lock("greet==1.0\nfits==1.0");
+        Outcome::of(&mut fetching.mount(&["--fetch", "--link-mode", "symlink"])).succeeds();
+        fetching.test.python("import fits; print(fits.word)").succeeds().prints("fits");
     }
 }

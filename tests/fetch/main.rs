@@ -33,10 +33,7 @@ impl Fetching {
     fn in_sandbox(test: Sandbox, credentials: Option<&str>) -> Self {
         let wheels = [greet(), other()];
         let served = test.root().join("served");
-        let hash = |wheel: &WheelBuilder| {
-            let bytes = fs_err::read(wheel.build(&served)).unwrap();
-            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        };
+        let hash = |wheel: &WheelBuilder| sha256(&wheel.build(&served));
         let lines = wheels.iter().map(|wheel| format!("{} --hash=sha256:{}", wheel.pin(), hash(wheel)));
         test.lock(&lines.collect::<Vec<_>>().join("\n"));
         fs_err::create_dir(test.root().join("tools")).unwrap();
@@ -127,6 +124,10 @@ impl Fetching {
         let code = "import greet, other; print(greet.word, other.word)";
         self.test.python(code).succeeds().prints("hello other");
     }
+}
+
+fn sha256(file: &Path) -> String {
+    Sha256::digest(fs_err::read(file).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A source tree that is built without any tool. Its module says what this expression is when it is built.

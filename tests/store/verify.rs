@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::common::{Sandbox, corrupt};
+use crate::common::{Outcome, Sandbox, corrupt, fuse_for_nobody};
 use crate::{GREET, age, archives, cache, greet, leases, leftovers, other, store, with_wheelhouse};
 
 fn sandbox() -> Option<Sandbox> {
@@ -33,11 +33,7 @@ fn a_corrupted_file_of_the_store_is_found_named_and_mended() {
     let mut mount =
         test.sitefs_command([OsStr::new("mount"), OsStr::new("-r"), test.requirements.as_os_str()]);
     mount.arg(&test.venv).arg(store(&test));
-    crate::common::Outcome::of(&mut mount)
-        .fails()
-        .says("greet==1.0")
-        .says("damaged")
-        .says(module.to_str().unwrap());
+    Outcome::of(&mut mount).fails().says("greet==1.0").says("damaged").says(module.to_str().unwrap());
     let list = cache(&test, ["list", "--json"]).succeeds().json();
     assert!(list["wheels"][0]["damage"].as_str().unwrap().contains("greet/__init__.py"));
     test.mount().succeeds();
@@ -45,6 +41,27 @@ fn a_corrupted_file_of_the_store_is_found_named_and_mended() {
     cache(&test, ["verify"]).succeeds();
     test.unmount().succeeds();
     assert_eq!(leftovers(&store(&test)).len(), 0);
+}
+
+/// A mount does not read what it does not need; and where nothing can be written down, what is damaged is only named.
+#[test]
+fn what_is_damaged_is_mounted_until_somebody_verifies_who_may_write_that_down() {
+    if !fuse_for_nobody() {
+        return;
+    }
+    let test = with_wheelhouse(Sandbox::for_nobody(), &[greet(), other()]);
+    test.mount().succeeds();
+    test.unmount().succeeds();
+    corrupt(&archive_of(&test, "greet").join("greet/__init__.py"));
+    test.run("chown", &["-hR", "0:0", store(&test).to_str().unwrap()]).succeeds();
+    let found = cache(&test, ["verify", "--json"]).fails().says("its owner can have it set aside").json();
+    assert_eq!(found["damaged"][0]["set_aside"], false);
+    test.mount().succeeds();
+    test.unmount().succeeds();
+    let mut verify = test.command(env!("CARGO_BIN_EXE_sitefs"));
+    Outcome::of(verify.args(["cache", "verify", "--store"]).arg(store(&test)).arg("-q")).fails();
+    // Its wheel would have to be unpacked again.
+    test.mount().fails().says("cannot be written");
 }
 
 type Change = fn(&Path);

@@ -1,7 +1,7 @@
 //! Removing from a store what no environment uses: mark, then sweep.
 //!
 //! A mount takes its lease before it looks whether all counts; this has a wheel count no more before it looks at the leases
-//! again, and only then takes it away. So one of the two sees the other, without any lock, and nothing is ever gone from under a mount.
+//! again, and only then takes it away. So one of the two sees the other, without any lock, and what is leased stays where it is.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -147,11 +147,15 @@ impl Hidden {
     /// Removes it, unless somebody has unpacked it again meanwhile.
     fn remove(self, staging: &Staging) -> Result<Option<Freed>> {
         let Self { place, details } = self;
+        if place.details().is_ok() {
+            return Ok(None);
+        }
         let aside = staging.path().join(&place.sha256);
         match fs_err::rename(&place.directory, &aside) {
             Err(error) if is_absent(&error) => return Ok(None),
             moved => moved?,
         }
+        // Just now.
         if aside.join("wheel.json").exists() {
             fs_err::rename(&aside, &place.directory)?;
             return Ok(None);
