@@ -64,7 +64,7 @@ def turn(bench, venv):
         (mine / f"module{number}.py").write_text(f"number = {number}\n")
         (mine / f"module{number}.py").rename(mine / f"renamed{number}.py")
     # As editors save, and as installers move aside.
-    edited = folder / "pandas/_version.py"
+    edited = folder / "sphinx/__main__.py"
     (mine / "new.py").write_text(edited.read_text() + "\n")
     (mine / "new.py").replace(edited)
     edited.rename(mine / "aside.py")
