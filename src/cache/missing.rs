@@ -135,12 +135,16 @@ fn help_with_uv(missing: &Missing, cache: &Path, wanted: Wanted) -> String {
     };
     let mut commands = Vec::new();
     if !requirements.is_empty() {
-        let files: Vec<_> = requirements.iter().copied().map(quote).collect();
-        // uv refuses extras and groups where no file can have them.
-        let is_pylock = |file: &&Path| file.extension() == Some(OsStr::new("toml"));
-        let has_pylock = requirements.iter().any(is_pylock);
-        let options = options(if has_pylock { selection.arguments_of_pip_sync() } else { Vec::new() });
-        commands.push(format!(r#"uv pip sync {options} --target "$(mktemp -d)" {}"#, files.join(" ")));
+        let has_pylock = requirements.iter().any(|file| file.extension() == Some(OsStr::new("toml")));
+        let chosen = selection.arguments_of_pip(has_pylock);
+        // Only `uv pip install` builds what is editable as a plain folder.
+        let (verb, before_file) = match chosen.iter().any(|argument| argument.starts_with("--no-editable")) {
+            true => ("install --no-deps", "-r "),
+            false => ("sync", ""),
+        };
+        let files: Vec<_> = requirements.iter().map(|file| format!("{before_file}{}", quote(file))).collect();
+        let options = options(chosen);
+        commands.push(format!(r#"uv pip {verb} {options} --target "$(mktemp -d)" {}"#, files.join(" ")));
     }
     for lock in locks {
         let project = lock.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));

@@ -77,12 +77,11 @@ impl Selection {
         arguments
     }
 
-    /// Those of the options that `uv pip sync` has, too.
-    pub fn arguments_of_pip_sync(&self) -> Vec<String> {
-        let has = |argument: &String| {
-            ["--extra", "--all-extras", "--group"]
-                .iter()
-                .any(|option| argument.split(' ').next() == Some(option))
+    /// Those of the options that `uv pip install` has, too; of extras and groups where a pylock.toml may have them.
+    pub fn arguments_of_pip(&self, has_pylock: bool) -> Vec<String> {
+        let has = |argument: &String| match argument.split(' ').next() {
+            Some("--extra" | "--all-extras" | "--group") => has_pylock,
+            option => matches!(option, Some("--no-editable" | "--no-editable-package")),
         };
         self.arguments().into_iter().filter(has).collect()
     }

@@ -186,6 +186,37 @@ fn what_is_missing_is_got_by_the_command_that_is_told() {
 }
 
 #[test]
+fn what_is_missing_as_a_plain_folder_is_got_by_the_command_that_is_told() {
+    let [_, python] = two_pythons();
+    let table = "version = \"1.0\"\nrequires-python = \">=3.10\"\n";
+    let project =
+        Project::new(&python).package("linked", "linked", table).file("requirements.txt", "-e ./linked\n");
+    project.pip_sync("requirements.txt", &[]).unwrap();
+    for lock in ["requirements.txt", "pylock.toml"] {
+        let project = &project;
+        let mount = ["-r", lock, "--no-editable", "--link-mode", "symlink"];
+        if lock == "pylock.toml" {
+            project
+                .uv(&["pip", "compile", "--quiet", "requirements.txt", "--format", lock, "-o", lock])
+                .succeeds();
+            fs_err::remove_dir_all(&project.test.cache).unwrap();
+            project.pip_sync(lock, &[]).unwrap();
+        }
+        let told = project.mount_with(&mount).fails().stderr;
+        let (_, command) = told.split_once("Get them with `").unwrap();
+        let (command, _) = command.rsplit_once('`').unwrap();
+        let uv = project.uv_command(["--version"]).get_program().to_owned();
+        let line = command.replace("uv pip install", &format!("{} pip install --no-index", uv.display()));
+        crate::common::Outcome::of(
+            project.test.command("sh").args(["-c", &line]).current_dir(&project.folder),
+        )
+        .succeeds();
+        project.mount_with(&mount).succeeds();
+        project.test.unmount().succeeds();
+    }
+}
+
+#[test]
 fn options_that_do_not_apply_say_so() {
     let project = project().file("requirements.txt", "alpha==1.0\n");
     for (options, expected) in [
