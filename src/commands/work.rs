@@ -1,5 +1,7 @@
 //! What `mount` and `run` do alike: find what the locks ask for, and make the environment complete with it.
 
+mod notes;
+
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -17,18 +19,15 @@ use crate::fuse::{self, Access, Place, Server};
 use crate::link;
 use crate::outside;
 use crate::parallel::parallel;
-use crate::place::{self, Applied, Content, Difficulty, LinkMode, Placement};
+use crate::place::{self, Content, Difficulty, LinkMode, Placement};
 use crate::progress::Progress;
-use crate::python::PackageName;
 use crate::shell::quote;
 use crate::sys::mounts;
-use crate::sys::posix::{OwnedFd, canonicalize, is_root, may_write, open_directory};
+use crate::sys::posix::{OwnedFd, canonicalize, is_root, open_directory};
 use crate::sys::read_only::ReadOnlyTree;
 use crate::venv::state::{MountRecord, MountedDistribution, State, StateLock};
 use crate::venv::{Bytecode, Interpreter, Layout, Venv};
-use crate::view::{
-    self, CacheMount, Clash, Distribution, Entries, EntriesChoice, View, Whiteouts, clashes, installed,
-};
+use crate::view::{self, CacheMount, Distribution, EntriesChoice, View, Whiteouts, installed};
 
 /// An environment, and what it shall hold. Whatever fails, it is for the caller to undo.
 pub(super) struct Work<'a> {
@@ -152,30 +151,7 @@ impl<'a> Work<'a> {
             }
         }
         let whiteouts = self.whiteouts()?;
-        let links = self.links(&mut distributions, &whiteouts)?;
-        if places {
-            let mut outside: Vec<Placement> = distributions
-                .iter()
-                .flat_map(|distribution| distribution.placements.iter().cloned())
-                .chain(links)
-                .collect();
-            if self.state.is_apart() {
-                outside.retain(|placement| !self.is_private(&placement.path));
-            }
-            let kept = self.place(&outside, || Ok(()))?;
-            for distribution in &mut distributions {
-                distribution.placements.retain(|placement| !kept.contains(&placement.path));
-            }
-        } else {
-            let placed = place::placed(&self.state)?;
-            for distribution in &mut distributions {
-                distribution.placements.retain(|placement| placed.contains(&placement.path));
-            }
-        }
-        if self.state.is_apart() {
-            // RECORD lists what is in the environment.
-            distributions.iter_mut().for_each(|distribution| distribution.placements.clear());
-        }
+        self.outside(&mut distributions, &whiteouts, places)?;
         let mut record = self.record(&distributions, LinkMode::Fuse)?;
         record.mounted_folder = cache_mount.as_ref().map(|mount| mount.cache().to_path_buf());
         let mut view = View::new(distributions, Some(upper), whiteouts, self.layout.clone())?;
@@ -198,6 +174,40 @@ impl<'a> Work<'a> {
             place,
             access: self.access(),
         })
+    }
+
+    /// Makes what goes outside site-packages, where that is to be made. What RECORD shall not list is taken from the distributions.
+    fn outside(
+        &self,
+        distributions: &mut [Distribution],
+        whiteouts: &Whiteouts,
+        places: bool,
+    ) -> Result<(), Difficulty> {
+        let links = self.links(distributions, whiteouts)?;
+        if places {
+            let mut outside: Vec<Placement> = distributions
+                .iter()
+                .flat_map(|distribution| distribution.placements.iter().cloned())
+                .chain(links)
+                .collect();
+            if self.state.is_apart() {
+                outside.retain(|placement| !self.is_private(&placement.path));
+            }
+            let kept = self.place(&outside, || Ok(()))?;
+            for distribution in distributions.iter_mut() {
+                distribution.placements.retain(|placement| !kept.contains(&placement.path));
+            }
+        } else {
+            let placed = place::placed(&self.state)?;
+            for distribution in distributions.iter_mut() {
+                distribution.placements.retain(|placement| placed.contains(&placement.path));
+            }
+        }
+        if self.state.is_apart() {
+            // RECORD lists what is in the environment.
+            distributions.iter_mut().for_each(|distribution| distribution.placements.clear());
+        }
+        Ok(())
     }
 
     /// The links to what a mount serves outside site-packages. What the environment has of its own there is noted.
@@ -251,30 +261,6 @@ impl<'a> Work<'a> {
     /// The same as a mount that is nowhere yet; none where this user may not mount.
     pub(super) fn read_only_cache(&self) -> Option<ReadOnlyTree> {
         ReadOnlyTree::of(&self.folder_to_mount()?).ok()
-    }
-
-    /// Says, the first time, that what is written through a link is written into the cache.
-    fn tell_of_cache(&self, has_cache_mount: bool, distributions: &[Distribution]) {
-        let is_open = |one: &Distribution| {
-            let file = one.archive.root.join(&one.archive.dist_info).join("METADATA");
-            one.entries != Entries::File && may_write(&file)
-        };
-        let was_told = |record: MountRecord| {
-            record.link_mode == LinkMode::Fuse
-                && record.mounted_folder.is_none()
-                && same(&record.cache, &self.inputs.cache)
-        };
-        if has_cache_mount
-            || self.options.no_cache_mount
-            || self.state.mount_record().is_some_and(was_told)
-            || !distributions.iter().any(is_open)
-        {
-            return;
-        }
-        self.options.verbosity.note(format!(
-            "this user may write {}, so whoever opens a link for writing changes the cache; `--entries file` keeps it from that",
-            self.inputs.cache.display()
-        ));
     }
 
     /// Who may do what in a mount: all users see that of root.
@@ -394,31 +380,6 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn tell_clashes(&self, distributions: &[Distribution]) -> Result<()> {
-        if self.options.verbosity.verbose {
-            for Clash { path, winner, hidden } in clashes(distributions)? {
-                self.options
-                    .verbosity
-                    .detail(format!("{} is {winner}'s, and hides {hidden}'s", path.display()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Says what was asked for and does not come about.
-    fn tell_of_entries(&self, mode: LinkMode, distributions: &[Distribution]) {
-        let verbosity = self.options.verbosity;
-        let entries = &self.inputs.entries;
-        if mode == LinkMode::Symlink && self.options.link_mode.is_none() && !entries.is_default() {
-            verbosity
-                .note(format!("entries {entries} are for a mount; --link-mode copy makes regular files"));
-        }
-        let is_there = |name: &PackageName| distributions.iter().any(|one| one.archive.name == *name);
-        for name in entries.named.keys().filter(|name| mode == LinkMode::Fuse && !is_there(name)) {
-            verbosity.note(format!("--entries names {name}, which is not among the distributions"));
-        }
-    }
-
     /// What was uninstalled in this environment stays so.
     fn leave_out_what_was_removed(&mut self) -> Result<()> {
         let whiteouts = self.whiteouts()?;
@@ -486,27 +447,11 @@ impl<'a> Work<'a> {
         self.tell_of_own(&applied);
         Ok(applied.kept)
     }
-
-    /// Says what the environment has of its own in the place of what is locked.
-    fn tell_of_own(&self, Applied { kept, hiding }: &Applied) {
-        let verbosity = self.options.verbosity;
-        for path in hiding {
-            let path = path.display();
-            verbosity.note(format!("{path} is the environment's own, and hides the directory of that name"));
-        }
-        for path in kept.iter().filter(|path| !path.ancestors().any(|above| hiding.contains(above))) {
-            verbosity.detail(format!("{} is the environment's own, and stays", path.display()));
-        }
-    }
 }
 
 /// Without its METADATA, a distribution is not installed.
 pub(super) fn is_uninstalled(whiteouts: &Whiteouts, distribution: &str, dist_info: &str) -> bool {
     whiteouts.is_removed(distribution, &Path::new(dist_info).join("METADATA"))
-}
-
-fn same(one: &Path, other: &Path) -> bool {
-    matches!((canonicalize(one), canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn open_upper(layout: &Layout) -> Result<OwnedFd> {
