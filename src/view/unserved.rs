@@ -293,7 +293,7 @@ mod nothing_removed {
     use std::path::Path;
 
     /// What was removed in an environment: nothing.
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub struct Whiteouts;
 
     impl Whiteouts {
