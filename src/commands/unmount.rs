@@ -16,7 +16,7 @@ use crate::sys::posix::{Errno, is_root, user};
 use crate::sys::read_only::ReadOnlyTree;
 use crate::venv::resolve;
 use crate::venv::state::{MountRecord, State, StateLock};
-use crate::view::{self, CACHE_MOUNT};
+use crate::view::{self, CACHE_MOUNT, OUTSIDE};
 
 /// How many of the processes that use a mount are named.
 const NAMED: usize = 5;
@@ -98,6 +98,13 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     }
     for path in changed {
         verbosity.note(format!("{} was changed since it was mounted, and stays", root.join(path).display()));
+    }
+    for left in points.iter().map(|point| point.join(OUTSIDE)).filter(|left| left.is_dir()) {
+        verbosity.note(format!(
+            "{} has what could not be moved to its place in {}: something else is there, or it cannot be written",
+            left.display(),
+            root.display()
+        ));
     }
     verbosity.say(format!("unmounted {}", root.display()));
     Ok(())

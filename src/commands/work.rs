@@ -151,10 +151,11 @@ impl<'a> Work<'a> {
             }
         }
         let whiteouts = self.whiteouts()?;
-        self.outside(&mut distributions, &whiteouts, places)?;
+        let links = self.outside(&mut distributions, &whiteouts, places)?;
         let mut record = self.record(&distributions, LinkMode::Fuse)?;
         record.mounted_folder = cache_mount.as_ref().map(|mount| mount.cache().to_path_buf());
         let mut view = View::new(distributions, Some(upper), whiteouts, self.layout.clone())?;
+        view.lead_to(&links);
         view.keep_bytecode(&self.state)?;
         if let Some(mount) = cache_mount {
             view.show_cache(mount);
@@ -176,19 +177,20 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Makes what goes outside site-packages, where that is to be made. What RECORD shall not list is taken from the distributions.
+    /// Makes what goes outside site-packages, where that is to be made, and tells the links to what is served. What RECORD shall not
+    /// list is taken from the distributions.
     fn outside(
         &self,
         distributions: &mut [Distribution],
         whiteouts: &Whiteouts,
         places: bool,
-    ) -> Result<(), Difficulty> {
+    ) -> Result<Vec<Placement>, Difficulty> {
         let links = self.links(distributions, whiteouts)?;
         if places {
             let mut outside: Vec<Placement> = distributions
                 .iter()
                 .flat_map(|distribution| distribution.placements.iter().cloned())
-                .chain(links)
+                .chain(links.iter().cloned())
                 .collect();
             if self.state.is_apart() {
                 outside.retain(|placement| !self.is_private(&placement.path));
@@ -207,7 +209,7 @@ impl<'a> Work<'a> {
             // RECORD lists what is in the environment.
             distributions.iter_mut().for_each(|distribution| distribution.placements.clear());
         }
-        Ok(())
+        Ok(links)
     }
 
     /// The links to what a mount serves outside site-packages. What the environment has of its own there is noted.

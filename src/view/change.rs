@@ -12,6 +12,7 @@ use parking_lot::RwLockWriteGuard;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::leave::MODE;
 use super::nodes::{Directory, NodeId, Nodes, Origin};
 use super::upper::{STAGING, Upper};
 use super::{Attributes, Failure, Handle, LayerId, View, What, check_name};
@@ -166,11 +167,22 @@ impl View {
         Ok(())
     }
 
-    /// Removes an empty directory.
+    /// Removes an empty directory. Where the environment has a link to it, there is a new one at once: nobody could make
+    /// a directory in the place of a link that leads nowhere.
     ///
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, and what else rmdir(2) says.
     pub fn remove_directory(&self, parent: NodeId, name: &OsStr) -> Result<(), Failure> {
+        if !self.led_to.contains(&self.take_directory(parent, name)?) {
+            return Ok(());
+        }
+        let made = self.make_directory(parent, name, MODE.bits(), self.owner)?;
+        self.forget(made.node, 1);
+        Ok(())
+    }
+
+    /// Removes an empty directory, and tells its path.
+    fn take_directory(&self, parent: NodeId, name: &OsStr) -> Result<PathBuf, Failure> {
         let mut nodes = self.nodes.write();
         let (node, path) = self.present(&mut nodes, parent, name)?;
         if self.check_empty(&mut nodes, node, &path).is_err() {
@@ -187,7 +199,7 @@ impl View {
             self.touch(&mut nodes, parent);
         }
         nodes.take_name(parent, name);
-        Ok(())
+        Ok(path)
     }
 
     fn make(

@@ -11,7 +11,7 @@ use super::layer::{Layer, LayerId};
 use super::merge::{Merged, merge};
 use super::nodes::{Child, Directory, NodeId, Nodes, Origin};
 use super::upper::STAGING;
-use super::{Distribution, Failure, View};
+use super::{Distribution, Failure, OUTSIDE, View};
 use crate::python::bytecode::CACHE;
 use crate::sys::directory;
 
@@ -100,7 +100,9 @@ impl View {
                 }
             })?;
             if path.as_os_str().is_empty() {
-                entries.retain(|entry| !self.is_data_directory(&entry.name));
+                // What is served for outside site-packages is nobody else's to add to.
+                let is_free = |name: &OsStr| layer.is_outside() || name != OUTSIDE;
+                entries.retain(|entry| !self.is_data_directory(&entry.name) && is_free(&entry.name));
             }
             if let Some(distribution) = self.distribution_of(id)
                 && let Some(removed) = self.whiteouts.lock().removed(distribution.label(), path)

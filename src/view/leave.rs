@@ -2,17 +2,18 @@
 //!
 //! All of it can be cut at any point and done again; so it also mends what a server that was killed left.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{FileType, Mode, OFlags, flistxattr, fstat, mkdirat, renameat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, chmodat, flistxattr, fstat, mkdirat, renameat};
 use rustix::io::Errno;
 
 use super::{OUTSIDE, OutsideLayer, Whiteouts};
 use crate::error::{Error, Result};
 use crate::place::{self, LinkMode};
 use crate::python::bytecode::{CACHE, module_of, source_of};
+use crate::sys::beneath::Place;
 use crate::sys::{Found, beneath, hold, mounts};
 use crate::venv::state::State;
 
@@ -44,12 +45,12 @@ pub fn leave(root: &Path, state: &State) -> Result<()> {
     let Some(record) = state.mount_record().filter(|record| record.link_mode == LinkMode::Fuse) else {
         return Ok(());
     };
-    let Ok(site_packages) = record.site_packages.strip_prefix(root) else { return Ok(()) };
-    if state.is_apart() || !place::exists(state) || mounts::at(&record.site_packages)?.is_some() {
+    let Some((mounted_root, site_packages)) = split(&record.site_packages, root) else { return Ok(()) };
+    let point = root.join(site_packages);
+    if state.is_apart() || !place::exists(state) || mounts::at(&point)?.is_some() {
         return Ok(());
     }
-    let failed =
-        |errno: Errno| Error::new(format!("{} cannot be tidied up: {errno}", record.site_packages.display()));
+    let failed = |errno: Errno| Error::new(format!("{} cannot be tidied up: {errno}", point.display()));
     let held = hold(root).map_err(failed)?;
     let open = |path: &Path| beneath::open(held.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY);
     let upper = match open(site_packages) {
@@ -61,17 +62,30 @@ pub fn leave(root: &Path, state: &State) -> Result<()> {
         let layers = one.layers.iter().map(|root| OutsideLayer { below: PathBuf::new(), root: root.clone() });
         layers.chain(one.outside.iter().cloned()).map(move |layer| (label.clone(), layer))
     });
+    let layers: Vec<_> = layers.collect();
     sweep(upper.as_fd()).map_err(failed)?;
     let emptied = Emptied { upper: upper.as_fd(), whiteouts: &Whiteouts::open(state.open_whiteouts()?)? };
-    emptied.remove(Path::new(""), &layers.collect::<Vec<_>>()).map_err(failed)?;
-    if let Ok(Ok(bytecode)) = state.bytecode().strip_prefix(root).map(open) {
-        give_back(bytecode.as_fd(), upper.as_fd(), Path::new("")).map_err(failed)?;
-    }
+    let is_tidied = emptied.remove(Path::new(""), &layers).and_then(|()| {
+        match state.bytecode().strip_prefix(root).map(open) {
+            Ok(Ok(bytecode)) => give_back(bytecode.as_fd(), upper.as_fd(), Path::new("")),
+            _ => Ok(()),
+        }
+    });
     let served = site_packages.join(OUTSIDE);
-    match beneath::place(held.as_fd(), &served).and_then(|place| place.check_directory()) {
+    let is_home = match beneath::place(held.as_fd(), &served).and_then(|place| place.check_directory()) {
         Err(Errno::NOENT) => Ok(()),
-        _ => Home { root, environment: held.as_fd() }.bring(&served, Path::new("")).map_err(failed),
-    }
+        _ => Home { mounted_root, environment: held.as_fd() }.bring(&served, Path::new("")),
+    };
+    is_tidied.and(is_home).map_err(failed)
+}
+
+/// Where the environment was when it was mounted, and site-packages in it: it may have been moved since.
+fn split<'a>(site_packages: &'a Path, root: &Path) -> Option<(&'a Path, &'a Path)> {
+    site_packages.ancestors().collect::<Vec<_>>().into_iter().rev().find_map(|above| {
+        let inside = site_packages.strip_prefix(above).ok().filter(|it| !it.as_os_str().is_empty())?;
+        (above == root || (!site_packages.starts_with(root) && root.join(inside).is_dir()))
+            .then_some((above, inside))
+    })
 }
 
 /// Removes what was not finished.
@@ -95,7 +109,12 @@ struct Emptied<'a> {
 
 impl Emptied<'_> {
     fn remove(&self, path: &Path, layers: &[(String, OutsideLayer)]) -> Result<(), Errno> {
-        for entry in beneath::place(self.upper, path)?.list()? {
+        let entries = match beneath::place(self.upper, path)?.list() {
+            // Somebody has changed that, so it stays.
+            Err(Errno::ACCESS) => return Ok(()),
+            listed => listed?,
+        };
+        for entry in entries {
             if entry.file_type != FileType::Directory {
                 continue;
             }
@@ -143,37 +162,61 @@ impl Emptied<'_> {
 
 /// What the user made in the directories that the mount served outside site-packages belongs there.
 struct Home<'a> {
-    root: &'a Path,
+    /// Where the environment was when the links were made.
+    mounted_root: &'a Path,
     environment: BorrowedFd<'a>,
 }
 
 impl Home<'_> {
     /// Moves what is in one directory to another: both paths are relative to the environment. The link that led here goes.
+    /// What cannot be moved stays where it is, and does not keep the rest.
     fn bring(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let mut failure = None;
         for entry in beneath::place(self.environment, from)?.list()? {
             let (here, there) = (from.join(&entry.name), to.join(&entry.name));
-            let place = beneath::place(self.environment, &there)?;
-            match place.look() {
-                Err(Errno::NOENT) => {}
-                Ok(Found::Symlink(target)) if target == self.root.join(&here) => place.remove_file()?,
-                Ok(Found::Other)
-                    if entry.file_type == FileType::Directory && place.check_directory().is_ok() =>
-                {
-                    self.bring(&here, &there)?;
-                    continue;
-                }
-                // Somebody has put another in its place. Both stay where they are.
-                Ok(_) => continue,
-                Err(errno) => return Err(errno),
+            if let Err(errno) = self.bring_entry(entry.file_type, &here, &there) {
+                failure.get_or_insert(errno);
             }
-            let from = beneath::place(self.environment, &here)?;
-            renameat(&from.directory, from.name, &place.directory, place.name)?;
+        }
+        if let Some(errno) = failure {
+            return Err(errno);
         }
         match beneath::place(self.environment, from)?.remove_directory() {
             Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
             removed => removed,
         }
     }
+
+    fn bring_entry(&self, file_type: FileType, here: &Path, there: &Path) -> Result<(), Errno> {
+        let (from, to) = (beneath::place(self.environment, here)?, beneath::place(self.environment, there)?);
+        match to.look() {
+            Err(Errno::NOENT) => {}
+            Ok(Found::Symlink(target)) if target == self.mounted_root.join(here) => to.remove_file()?,
+            Ok(Found::Other) if file_type == FileType::Directory && to.check_directory().is_ok() => {
+                return self.bring(here, there);
+            }
+            // Somebody has put another in its place. Both stay where they are.
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+        match renameat(&from.directory, from.name, &to.directory, to.name) {
+            Err(Errno::ACCESS) if file_type == FileType::Directory => move_protected(&from, &to),
+            // It would have to be copied. The next mount has it in its place again.
+            Err(Errno::XDEV) => Ok(()),
+            moved => moved,
+        }
+    }
+}
+
+/// Moves a directory that its owner may not write, and so may not move either.
+fn move_protected(from: &Place, to: &Place) -> Result<(), Errno> {
+    let held = beneath::directory(from.directory.as_fd(), from.name)?;
+    let mode = Mode::from_raw_mode(fstat(&held)?.st_mode & 0o7777);
+    // Source: proc(5), `/proc/self/fd`: what is held, whatever its name is by now.
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    chmodat(CWD, &path, mode | Mode::WUSR, AtFlags::empty())?;
+    let moved = renameat(&from.directory, from.name, &to.directory, to.name);
+    moved.and(chmodat(CWD, &path, mode, AtFlags::empty()))
 }
 
 /// The most bytes that the names of extended attributes have together.

@@ -39,7 +39,7 @@ mod walk;
 mod whiteouts;
 mod whole;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -77,6 +77,7 @@ pub use whiteouts::{What, Whiteouts};
 pub use whole::Whole;
 
 use crate::error::{Error, Result};
+use crate::place::Placement;
 use crate::sys::identity::Owner;
 use crate::venv::Layout;
 
@@ -114,6 +115,8 @@ pub struct View {
     vanished: Vanished,
     /// The cache, and the directory on which it is mounted.
     cache_mount: Option<(CacheMount, NodeId)>,
+    /// Where the environment's links to what is served outside site-packages lead.
+    led_to: HashSet<PathBuf>,
     /// Taken after `nodes`, where both are.
     whiteouts: Mutex<Whiteouts>,
     journal: Option<Arc<File>>,
@@ -175,6 +178,7 @@ impl View {
             layout,
             upper: upper.map(Upper::new),
             cache_mount: None,
+            led_to: HashSet::new(),
             journal: whiteouts.journal(),
             whiteouts: Mutex::new(whiteouts),
             shared: None,
@@ -183,6 +187,11 @@ impl View {
             made: SystemTime::now(),
             owner,
         })
+    }
+
+    /// Keeps directories there to which these [`links`] of the environment lead.
+    pub fn lead_to(&mut self, links: &[Placement]) {
+        self.led_to = links.iter().map(|link| Path::new(OUTSIDE).join(&link.path)).collect();
     }
 
     /// Has links lead through a mount of the cache, which is for the caller to make when the view is served: a directory

@@ -76,10 +76,15 @@ pub fn links(
     let (found, own) = (Vec::new(), Applied::default());
     let mut links = Links { layers, root: &layout.root, served, whiteouts, is_free, found, own };
     for name in names {
-        let having =
-            links.layers.iter().enumerate().filter(|(_, (one, _))| one.served.iter().any(|it| it == name));
+        let has = |one: &Distribution| {
+            one.served.iter().any(|it| it == name)
+                && !whiteouts.is_removed(one.label(), &Path::new(OUTSIDE).join(name))
+        };
+        let having = links.layers.iter().enumerate().filter(|(_, (one, _))| has(one));
         let having: Vec<usize> = having.map(|(index, _)| index).collect();
-        links.add(PathBuf::from(name), Some(having))?;
+        if !having.is_empty() {
+            links.add(PathBuf::from(name), Some(having))?;
+        }
     }
     Ok((links.found, links.own))
 }

@@ -107,7 +107,7 @@ impl View {
             (Replacing::Refused, Some(_)) => Some(Errno::EXIST),
             (Replacing::Exchange, None) => Some(Errno::NOENT),
             _ if from.node == to.node => None,
-            _ if has_lower(nodes, from) => Some(Errno::XDEV),
+            _ if has_lower(nodes, from) || self.led_to.contains(&from.path) => Some(Errno::XDEV),
             _ if from.is_directory && is_below(nodes, to, from) => Some(Errno::INVAL),
             (Replacing::Exchange, Some(_)) if has_lower(nodes, to) => Some(Errno::XDEV),
             (Replacing::Exchange, Some(_)) if self.is_of_bytecode(from) || self.is_of_bytecode(to) => {

@@ -39,6 +39,7 @@ pub use whiteouts::Whiteouts;
 pub use self::nothing_removed::Whiteouts;
 use crate::bytecode::Shelf;
 use crate::error::Result;
+use crate::place::Placement;
 #[cfg(not(target_os = "linux"))]
 pub use crate::place::undo;
 use crate::python::PackageName;
@@ -158,6 +159,9 @@ impl View {
     pub fn keep_bytecode(&mut self, _state: &State) -> Result<()> {
         Ok(())
     }
+
+    /// Does nothing: no link leads to it.
+    pub fn lead_to(&mut self, _links: &[Placement]) {}
 
     /// Does nothing: it shows no links.
     pub fn show_cache(&mut self, _mount: CacheMount) {}

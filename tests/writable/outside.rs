@@ -1,10 +1,10 @@
 //! What wheels have outside site-packages, served by the mount: `share/` and `etc/` are one link each, and what the user makes
 //! there is in the environment itself once unmounted. That the cache is the same, every sandbox checks at its end.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::common::{Outcome, Sandbox, WheelBuilder, compile_program, pip};
+use crate::common::{Outcome, Sandbox, WheelBuilder, as_nobody, compile_program, fuse_for_nobody, pip};
 use crate::kill_server;
 use crate::tools::uv;
 
@@ -156,6 +156,81 @@ fn a_killed_server_loses_nothing() {
 }
 
 #[test]
+fn an_environment_that_was_moved_has_its_files_where_it_is_now() {
+    let Some(mut test) = sandbox() else { return };
+    for (name, is_killed) in [("moved", true), ("moved-again", false)] {
+        test.mount().succeeds();
+        write(&test, "share/mine.txt", "mine");
+        write(&test, "etc/mine.txt", "mine");
+        if is_killed {
+            kill_server(&test);
+        }
+        let moved = test.root().join(name);
+        fs_err::rename(&test.venv, &moved).unwrap();
+        test.venv = moved;
+        test.unmount().succeeds();
+        assert!(!is_link(&test, "share") && !test.site_packages().join(".sitefs-outside").exists(), "{name}");
+        for path in ["share/mine.txt", "etc/mine.txt"] {
+            assert_eq!(read(&test, path), "mine", "{name}");
+            fs_err::remove_dir_all(test.venv.join(path).parent().unwrap()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn directories_that_nobody_may_write_or_read_stay_so() {
+    if !fuse_for_nobody() {
+        return;
+    }
+    let test = Sandbox::for_nobody().with_wheels([outside(), other()]);
+    test.mount().succeeds();
+    let script = "mkdir share/both/mine share/closed && echo mine > share/both/mine/a && echo mine > share/closed/a\n\
+                  chmod 555 share/both/mine share/both && chmod 0 share/closed share/outside && echo mine > etc/a";
+    let mut shell = test.command("sh");
+    Outcome::of(&mut as_nobody(shell.args(["-ec", script]).current_dir(&test.venv))).succeeds();
+    test.unmount().succeeds();
+    assert!(!test.site_packages().join(".sitefs-outside").exists());
+    for path in ["share/both/mine/a", "share/closed/a", "etc/a"] {
+        assert_eq!(read(&test, path), "mine\n");
+    }
+    let mode = |path: &str| fs_err::metadata(test.venv.join(path)).unwrap().permissions().mode() & 0o777;
+    let modes = ["share/both", "share/both/mine", "share/closed", "share/outside"].map(mode);
+    assert_eq!(modes, [0o555, 0o555, 0, 0]);
+}
+
+#[test]
+fn what_has_another_in_its_place_stays_and_is_told() {
+    let Some(test) = sandbox() else { return };
+    fs_err::create_dir_all(test.venv.join("share/outside/own")).unwrap();
+    test.mount().succeeds();
+    write(&test, "share/outside/two.txt", "in place");
+    write(&test, "share/outside/deep/mine.txt", "mine");
+    write(&test, "share/outside/saved", "in its place");
+    fs_err::rename(test.venv.join("share/outside/saved"), test.venv.join("share/outside/two.txt")).unwrap();
+    test.unmount().succeeds().says(".sitefs-outside has what could not be moved");
+    assert_eq!(read(&test, "share/outside/two.txt"), "in its place");
+    assert_eq!(read(&test, "share/outside/deep/mine.txt"), "mine");
+    let kept = test.site_packages().join(".sitefs-outside/share/outside/two.txt");
+    assert_eq!(fs_err::read_to_string(kept).unwrap(), "in place");
+}
+
+#[test]
+fn a_wheel_cannot_take_the_place_of_what_is_served() {
+    let Some(test) = Sandbox::with_fuse() else { return };
+    let file = WheelBuilder::new("z", "1.0").file(".sitefs-outside", "file");
+    let directory = WheelBuilder::new("z", "2.0").file(".sitefs-outside/share/both/evil.txt", "evil");
+    let test = test.with_wheels([outside(), other(), file]);
+    test.unpack(&[directory]);
+    for version in ["1.0", "2.0"] {
+        test.lock(&format!("outside==1.0\nother==1.0\nz=={version}\n"));
+        test.mount().succeeds();
+        assert_eq!(read(&test, "share/both/of-other.txt"), "other\n");
+        assert!(!exists(&test, "share/both/evil.txt"));
+        test.unmount().succeeds();
+    }
+}
+
+#[test]
 fn the_link_modes_and_a_mount_take_turns() {
     let Some(test) = sandbox() else { return };
     let before = test.environment();
@@ -189,6 +264,33 @@ fn installers_uninstall_what_is_served() {
         test.mount_with(&["--reset"]).succeeds();
         assert_eq!(read(&test, "share/outside/two.txt"), "two\n");
         test.unmount().succeeds();
+    }
+}
+
+#[test]
+fn installers_install_anew_what_was_served() {
+    for (tool, again) in [("pip", "--force-reinstall"), ("uv", "--reinstall")] {
+        let Some(test) = sandbox() else { return };
+        let run = |arguments: &[&str]| match tool {
+            "pip" => Outcome::of(&mut pip(&test.venv, &test.home(), arguments)).succeeds(),
+            _ => uv(&test, arguments).succeeds(),
+        };
+        let wheels = test.root().join("wheels");
+        let install = ["install", "--no-index", "--find-links", wheels.to_str().unwrap(), "outside==1.0"];
+        test.mount().succeeds();
+        run(&[&install[..], &[again]].concat());
+        assert_eq!(read(&test, "etc/outside.json"), "{}\n", "{tool}");
+        run(if tool == "pip" { &["uninstall", "--yes", "outside"] } else { &["uninstall", "outside"] });
+        assert!(!exists(&test, "etc/outside.json"), "{tool}");
+        fs_err::create_dir_all(test.venv.join("etc/mine")).unwrap();
+        run(&install);
+        for _ in 0..2 {
+            assert_eq!(read(&test, "etc/outside.json"), "{}\n", "{tool}");
+            assert_eq!(read(&test, "share/outside/deep/one.txt"), "one\n", "{tool}");
+            if test.is_mounted() {
+                test.unmount().succeeds();
+            }
+        }
     }
 }
 
