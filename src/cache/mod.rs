@@ -25,7 +25,7 @@ use self::uv::UvCache;
 use self::wheelhouse::{Failure, Remembered, Wheelhouse};
 use crate::error::{Error, Result};
 use crate::lock::{Pin, Selection};
-use crate::parallel::{parallel, parallel_work};
+use crate::parallel::{parallel_asking, parallel_work};
 use crate::progress::Progress;
 use crate::python::Tags;
 use crate::sys::signals::is_asked_to_end;
@@ -190,7 +190,7 @@ impl Cache {
     pub fn find(&self, wanted: Wanted) -> Result<Found, Unfound> {
         let store = match &self.kind {
             Kind::Uv(uv) => {
-                let found = parallel(wanted.pins, |pin| uv.find(pin, wanted.tags));
+                let found = parallel_asking(wanted.pins, |pin| uv.find(pin, wanted.tags));
                 let (archives, lease, unleased) = (self.all_of(found, wanted)?, None, None);
                 return Ok(Found { archives, lease, unleased });
             }
@@ -233,7 +233,7 @@ impl Cache {
                 Failure::Unusable(error) => error.into(),
             });
         }
-        self.all_of(parallel(wanted.pins, |pin| store.find(pin, wanted.tags)), wanted)
+        self.all_of(parallel_asking(wanted.pins, |pin| store.find(pin, wanted.tags)), wanted)
     }
 
     fn all_of(

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::fuse::{self, Access, Place, Server};
 use crate::link;
 use crate::outside;
-use crate::parallel::parallel;
+use crate::parallel::{parallel, parallel_asking};
 use crate::place::{self, Content, Difficulty, LinkMode, Placement};
 use crate::progress::Progress;
 use crate::shell::quote;
@@ -117,7 +117,7 @@ impl<'a> Work<'a> {
             let planned = outside::plan(archive, layout, mode)?;
             Ok(Distribution::new(archive.clone(), planned, layout, inputs.entries.of(&archive.name)))
         };
-        parallel(&self.archives, distribution).into_iter().collect()
+        parallel_asking(&self.archives, distribution).into_iter().collect()
     }
 
     /// The server of a mount that stays.
