@@ -1,6 +1,6 @@
 //! `sitefs mount --reset`: go back to the lock. What stands in the place of locked files is moved aside, not removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::sys::posix::{FileType, OwnedFd};
 use crate::sys::{beneath, hold};
 use crate::venv::Layout;
 use crate::venv::state::{DIRECTORY, State};
-use crate::view::{self, Distribution, installed_name};
+use crate::view::{self, Distribution, OUTSIDE, installed_name};
 
 /// Where what is moved aside goes, each time into a directory of its own.
 const ASIDE: &str = "set-aside";
@@ -38,7 +38,13 @@ pub(super) fn reset(
     let failed = |errno: Errno| reset.failed("looked at", &layout.scheme.purelib, errno);
     reset.installed(distributions, &mut hiding)?;
     let layers: Vec<&Path> = distributions.iter().flat_map(|one| &one.layers).map(PathBuf::as_path).collect();
-    reset.hiding(Path::new(""), &layers, &mut hiding).map_err(failed)?;
+    reset.hiding(&layout.scheme.purelib, Path::new(""), &layers, &mut hiding).map_err(failed)?;
+    for (name, layers) in outside(distributions) {
+        let failed = |errno: Errno| reset.failed("looked at", name, errno);
+        if beneath::place(reset.root.as_fd(), name).is_ok_and(|place| place.check_directory().is_ok()) {
+            reset.hiding(Path::new(""), name, &layers, &mut hiding).map_err(failed)?;
+        }
+    }
     let count = hiding.len();
     for path in &hiding {
         reset.move_aside(path)?;
@@ -55,6 +61,20 @@ pub(super) fn reset(
         ));
     }
     Ok(())
+}
+
+/// The directories of the environment that archives have a part of outside site-packages, each with those parts.
+fn outside(distributions: &[Distribution]) -> BTreeMap<&Path, Vec<&Path>> {
+    let mut all: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
+    for distribution in distributions {
+        let data = distribution.outside.iter().filter(|layer| layer.below == Path::new(OUTSIDE));
+        for layer in data {
+            for name in &distribution.served {
+                all.entry(Path::new(name)).or_default().push(&layer.root);
+            }
+        }
+    }
+    all
 }
 
 struct Reset<'a> {
@@ -99,9 +119,15 @@ impl<'a> Reset<'a> {
         Ok(())
     }
 
-    /// Adds what is in site-packages where these layers have a file.
-    fn hiding(&self, below: &Path, layers: &[&Path], hiding: &mut BTreeSet<PathBuf>) -> Result<(), Errno> {
-        let directory = self.layout.scheme.purelib.join(below);
+    /// Adds what is below a directory of the environment where these layers have a file.
+    fn hiding(
+        &self,
+        base: &Path,
+        below: &Path,
+        layers: &[&Path],
+        hiding: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), Errno> {
+        let directory = base.join(below);
         for entry in beneath::place(self.root.as_fd(), &directory)?.list()? {
             let path = below.join(&entry.name);
             let having: Vec<&Path> = layers
@@ -113,7 +139,7 @@ impl<'a> Reset<'a> {
             match entry.file_type {
                 _ if having.is_empty() => {}
                 FileType::Directory if having.iter().any(is_directory) => {
-                    self.hiding(&path, &having, hiding)?;
+                    self.hiding(base, &path, &having, hiding)?;
                 }
                 _ => {
                     hiding.insert(directory.join(&entry.name));

@@ -268,6 +268,24 @@ fn installers_uninstall_what_is_served() {
 }
 
 #[test]
+fn a_reset_moves_aside_what_was_changed_there() {
+    let Some(test) = sandbox() else { return };
+    test.mount().succeeds();
+    write(&test, "share/outside/two.txt", "edited");
+    write(&test, "share/outside/mine.txt", "mine");
+    write(&test, "etc/outside.json", "edited");
+    test.unmount().succeeds();
+    test.mount_with(&["--reset"]).succeeds().says("2 files that stood in the place of locked ones");
+    assert_eq!(read(&test, "share/outside/two.txt"), "two\n");
+    assert_eq!(read(&test, "etc/outside.json"), "{}\n");
+    assert_eq!(read(&test, "share/outside/mine.txt"), "mine");
+    for path in ["share/outside/two.txt", "etc/outside.json"] {
+        assert_eq!(read(&test, &format!(".sitefs/set-aside/1/{path}")), "edited");
+    }
+    test.unmount().succeeds();
+}
+
+#[test]
 fn installers_install_anew_what_was_served() {
     for (tool, again) in [("pip", "--force-reinstall"), ("uv", "--reinstall")] {
         let Some(test) = sandbox() else { return };
