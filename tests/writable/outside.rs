@@ -110,6 +110,18 @@ fn a_directory_that_is_made_and_removed_again_leaves_nothing() {
 }
 
 #[test]
+fn what_was_removed_with_the_directory_that_it_is_in_stays_so() {
+    let Some(test) = sandbox() else { return };
+    test.mount().succeeds();
+    fs_err::remove_dir_all(fs_err::canonicalize(test.venv.join("share")).unwrap()).unwrap();
+    test.unmount().succeeds();
+    test.mount().succeeds();
+    assert_eq!(fs_err::read_dir(test.venv.join("share")).unwrap().count(), 0, "pip can install into it anew");
+    assert_eq!(read(&test, "etc/outside.json"), "{}\n");
+    test.unmount().succeeds();
+}
+
+#[test]
 fn what_the_environment_has_of_its_own_hides_what_is_locked() {
     let Some(test) = sandbox() else { return };
     fs_err::create_dir_all(test.venv.join("share/outside")).unwrap();
