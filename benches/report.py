@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 from collections import Counter
 
 from bars import Bars, ratio
@@ -34,12 +35,26 @@ NOTES = {
 }
 
 
+def busy():
+    """The share of the processors' time that others use, in one second. The load of a minute has what was built just before."""
+
+    def times():
+        with open("/proc/stat") as file:
+            fields = list(map(int, file.readline().split()[1:9]))
+        return sum(fields), fields[3] + fields[4]
+
+    all_before, idle_before = times()
+    time.sleep(1)
+    all_after, idle_after = times()
+    return 1 - (idle_after - idle_before) / (all_after - all_before)
+
+
 class Report:
     def __init__(self, rounds, folder, tools):
         self.rounds, self.folder, self.tools = rounds, folder, tools
         self.distributions, self.files, self.modules = 0, 0, 0
         self.values, self.counts, self.failures = {}, {}, {}
-        self.load = os.getloadavg()[0]
+        self.busy = busy()
 
     def add(self, what, name, value):
         self.values.setdefault(what, {}).setdefault(name, []).append(value)
@@ -76,10 +91,10 @@ class Report:
             "Times are milliseconds.",
             "",
             f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {self.file_system()}, CPython {platform.python_version()}, "
-            f"{self.tools.run(self.tools.uv, '--version').split('(')[0].strip()}. Load when it began: {self.load:.1f}.",
+            f"{self.tools.run(self.tools.uv, '--version').split('(')[0].strip()}. Others used {self.busy:.0%} of them when it began.",
             "",
         ]
-        if self.load > 0.5:
+        if self.busy > 0.1:
             lines += ["**Others used the machine: only the ratios mean something.**", ""]
         if self.failures:
             lines += ["## Failed", "", *(f"- {name}: {why}" for name, why in self.failures.items()), ""]
