@@ -206,9 +206,15 @@ fn let_go(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<(), 
             Err(_) => Err(failed(Error::new("the process that was to unmount gave no answer"))),
         }
     };
-    in_time(&|| mounts::detach(&cache, true))?;
+    let is_ours_to_restore = match in_time(&|| mounts::detach(&cache, true)) {
+        // Another unmount was quicker, and sees to what it took.
+        Err((Errno::INVAL | Errno::NOENT, _)) => false,
+        detached => detached.map(|()| true)?,
+    };
     fuse::unmount(point, false).or_else(|error| {
-        if let Some(folder) = state.mount_record().and_then(|record| record.mounted_folder) {
+        if is_ours_to_restore
+            && let Some(folder) = state.mount_record().and_then(|record| record.mounted_folder)
+        {
             in_time(&|| ReadOnlyTree::of(&folder)?.mount_on(&cache))?;
         }
         Err(error)
