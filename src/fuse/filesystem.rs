@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FopenFlags, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
     ReplyXattr, Request, TimeOrNow, WriteFlags,
@@ -23,15 +23,10 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno as SystemErrno;
 
 use super::convert::{absent, attr, device_of, errno, handle, inode_of, kind, node, owner, time};
+use super::reply::{FOREVER, GENERATION, done, entry, extended, list};
 use super::requests::{self, Requests};
 use super::watch::Asking;
-use crate::view::{Attributes, Changes, Failure, NodeId, Replacing, View};
-
-/// Without end: the kernel cuts it to the largest time it knows.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-
-/// Numbers are never given twice, so there are no generations.
-const GENERATION: Generation = Generation(0);
+use crate::view::{Changes, Failure, Replacing, View};
 
 /// What we would have from the kernel, each asked for alone: it refuses all of a set for one that it lacks.
 const CAPABILITIES: [InitFlags; 6] = [
@@ -70,28 +65,6 @@ impl Filesystem {
         if catch_unwind(AssertUnwindSafe(handler)).is_err() {
             ::log::error!("{operation} panicked; it was answered with EIO");
         }
-    }
-
-    /// The directory's entries from `offset` on: `.`, `..`, then the view's. `add` takes one and says whether it is full.
-    fn list(
-        &self,
-        directory: INodeNo,
-        offset: u64,
-        mut add: impl FnMut(NodeId, u64, &OsStr, rustix::fs::FileType) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
-        let directory = node(directory);
-        let is_directory = rustix::fs::FileType::Directory;
-        for (position, name, of) in [(0, ".", directory), (1, "..", self.view.parent(directory))] {
-            if offset <= position && add(of, position + 1, OsStr::new(name), is_directory)? {
-                return Ok(());
-            }
-        }
-        for listed in self.view.entries(directory, offset.saturating_sub(2))? {
-            if add(listed.node, listed.next + 2, &listed.name, listed.file_type)? {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -157,7 +130,7 @@ impl fuser::Filesystem for Filesystem {
         mut reply: ReplyDirectory,
     ) {
         self.answer("readdir", || {
-            let listed = self.list(inode, offset, |node, next, name, file_type| {
+            let listed = list(&self.view, inode, offset, |node, next, name, file_type| {
                 Ok(reply.add(inode_of(node), next, kind(file_type), name))
             });
             match listed {
@@ -176,7 +149,7 @@ impl fuser::Filesystem for Filesystem {
         mut reply: ReplyDirectoryPlus,
     ) {
         self.answer("readdirplus", || {
-            let listed = self.list(inode, offset, |node, next, name, file_type| {
+            let listed = list(&self.view, inode, offset, |node, next, name, file_type| {
                 let is_dots = next <= 2;
                 // What cannot be told of is listed all the same; the kernel asks again, and hears why.
                 let (told, valid) = match self.view.attributes(node) {
@@ -602,28 +575,5 @@ impl fuser::Filesystem for Filesystem {
         self.answer("removexattr", || {
             done("removexattr", self.view.remove_extended(node(inode), name), reply);
         });
-    }
-}
-
-fn entry(operation: &str, made: Result<Attributes, Failure>, reply: ReplyEntry) {
-    match made {
-        Ok(attributes) => reply.entry(&FOREVER, &attr(&attributes), GENERATION),
-        Err(failure) => reply.error(errno(operation, &failure)),
-    }
-}
-
-fn done(operation: &str, result: Result<(), Failure>, reply: ReplyEmpty) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(failure) => reply.error(errno(operation, &failure)),
-    }
-}
-
-/// An extended attribute: its size, if the caller has no room for it yet.
-fn extended(value: &[u8], room: u32, reply: ReplyXattr) {
-    match u32::try_from(value.len()) {
-        Ok(size) if room == 0 => reply.size(size),
-        Ok(size) if size <= room => reply.data(value),
-        _ => reply.error(Errno::ERANGE),
     }
 }

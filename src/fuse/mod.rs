@@ -7,6 +7,7 @@ mod filesystem;
 mod log;
 mod mount;
 mod private;
+mod reply;
 mod requests;
 mod server;
 mod watch;
