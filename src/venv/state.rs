@@ -1,12 +1,13 @@
-//! What sitefs keeps in `VENV/.sitefs/`: a lock, the record of the mount, the server's log.
+//! What sitefs keeps in `VENV/.sitefs/`: its locks, the record of the mount, the server's log.
 //!
 //! Of a read-only mount of an environment that this user may not write, it is kept apart, in the user's runtime directory,
 //! as long as the mount is there.
 
-use std::fs::{File, TryLockError};
+mod lock;
+
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use fs_err::OpenOptions;
@@ -14,21 +15,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+pub use self::lock::{DYING, StateLock};
+use self::lock::{LOCK, RUNS};
 pub use super::record::{MountRecord, MountedDistribution};
 use crate::error::{Context, Error, Result};
-use crate::place::LinkMode;
-use crate::shell::quote;
-use crate::sys::posix::{is_at, may_write, no_links, user};
+use crate::sys::posix::{may_write, no_links, user};
 use crate::sys::runtime;
 
 /// The directory in an environment that is sitefs's own.
 pub const DIRECTORY: &str = ".sitefs";
-
-/// How long to wait for another sitefs that works on the same environment.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a server that was killed may take to end.
-pub const DYING: Duration = Duration::from_millis(200);
 
 /// The directory `VENV/.sitefs/`, or the one that takes its place.
 #[derive(Clone, Debug)]
@@ -36,20 +31,6 @@ pub struct State {
     directory: PathBuf,
     /// `VENV/.sitefs/`, where the state is kept apart from it.
     beside: Option<PathBuf>,
-}
-
-/// The right to change an environment; given back when dropped, by whichever process drops it last.
-#[derive(Debug)]
-pub struct StateLock {
-    #[cfg_attr(windows, expect(dead_code, reason = "it is held, and never read"))]
-    file: File,
-}
-
-#[cfg(unix)]
-impl std::os::fd::AsFd for StateLock {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.file.as_fd()
-    }
 }
 
 impl State {
@@ -88,17 +69,6 @@ impl State {
         if state.has_runs(&lock) { Ok(state) } else { state.remove_apart().map(|()| within) }
     }
 
-    /// The lock, if no server lives. One that was killed a moment ago may still be about to let go of it.
-    fn lock_of_dead(&self) -> Result<Option<StateLock>> {
-        let started = Instant::now();
-        loop {
-            match self.try_lock()? {
-                None if started.elapsed() < DYING => std::thread::sleep(Duration::from_millis(10)),
-                found => return Ok(found),
-            }
-        }
-    }
-
     fn within(root: &Path) -> Self {
         Self { directory: root.join(DIRECTORY), beside: None }
     }
@@ -130,75 +100,6 @@ impl State {
         self.beside.as_deref().unwrap_or(&self.directory)
     }
 
-    /// Takes the lock, and waits a while for a sitefs that is at work. The server holds it as long as it lives:
-    /// `is_mounted` tells that waiting is in vain.
-    ///
-    /// # Errors
-    /// The directory cannot be made or written; another process keeps the lock.
-    pub fn lock(&self, is_mounted: impl Fn() -> Result<()>) -> Result<StateLock> {
-        let started = Instant::now();
-        loop {
-            if let Some(lock) = self.try_lock()? {
-                return Ok(lock);
-            }
-            is_mounted()?;
-            if started.elapsed() > PATIENCE {
-                return Err(self.held());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// The error for a lock that another process keeps.
-    pub fn held(&self) -> Error {
-        let lock = self.directory.join(LOCK);
-        let error = Error::new(format!("another sitefs process holds {}", lock.display()));
-        match self.mount_record() {
-            Some(MountRecord { link_mode: LinkMode::Fuse, pid, .. }) => error.with_help(format!(
-                "process {pid} may still serve a mount that was detached, or is in another mount namespace; end it"
-            )),
-            _ => error.with_help("wait for it to end; `lslocks` names it"),
-        }
-    }
-
-    /// The error for a mount of the environment at `root` whose server lives and does not answer.
-    pub fn hangs(&self, root: &Path) -> Error {
-        let pid = self.mount_record().map_or(0, |record| record.pid);
-        Error::new(format!("{} is mounted, but its server, process {pid}, does not answer", root.display()))
-            .with_help(format!(
-                "it may be stopped (`kill -CONT {pid}`), or wait for the cache's drive; `kill -KILL {pid}` ends it, and then \
-                 `sitefs unmount {}` undoes its mount",
-                quote(root)
-            ))
-    }
-
-    /// Takes the lock if it is free.
-    ///
-    /// # Errors
-    /// The directory cannot be made or written.
-    pub fn try_lock(&self) -> Result<Option<StateLock>> {
-        self.make()?;
-        let path = self.directory.join(LOCK);
-        let file = match no_links(OpenOptions::new().create(true).truncate(false).write(true)).open(&path) {
-            // Who had it before has just removed it.
-            Err(error) if is_absent(&error) && self.is_apart() => return Ok(None),
-            opened => opened.map_err(|error| {
-                let help = "another user has mounted it before, or it is read-only: give it back with chown, or mount \
-                            with --read-only";
-                Error::from(error).with_help(help)
-            })?,
-        };
-        let file = file.into_file();
-        match file.try_lock() {
-            // Somebody may have removed the file while we waited: then it locks nothing any more.
-            Ok(()) if is_at(&file, &path) => Ok(Some(StateLock { file })),
-            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => {
-                Err(Error::new(format!("{} cannot be locked", path.display())).because(error))
-            }
-        }
-    }
-
     fn make(&self) -> Result<()> {
         if self.is_apart() {
             return Ok(runtime::make(&self.directory).and_then(|()| runtime::check(&self.directory))?);
@@ -209,55 +110,6 @@ impl State {
             }
             _ => self.check(),
         }
-    }
-
-    /// Whether some process holds the lock: a server lives, or a command is at work. Nothing is made.
-    pub fn is_locked(&self) -> bool {
-        match no_links(OpenOptions::new().read(true)).open(self.directory.join(LOCK)) {
-            Ok(file) => matches!(file.into_file().try_lock_shared(), Err(TryLockError::WouldBlock)),
-            Err(error) => !is_absent(&error),
-        }
-    }
-
-    /// Joins those `sitefs run` that use the environment at the same time, told by a lock that they share. Who joins, or
-    /// asks for them, has the right to the environment at that moment.
-    ///
-    /// # Errors
-    /// The directory cannot be written.
-    pub fn join_runs(&self, _right: &StateLock) -> Result<StateLock> {
-        self.check()?;
-        let path = self.directory.join(RUNS);
-        let options = &mut OpenOptions::new();
-        let file = no_links(options.create(true).truncate(false).write(true)).open(&path)?.into_file();
-        file.lock_shared().context(|| format!("{} cannot be locked", path.display()))?;
-        Ok(StateLock { file })
-    }
-
-    /// Whether some `sitefs run` uses the environment.
-    pub fn has_runs(&self, _right: &StateLock) -> bool {
-        self.is_runs_locked()
-    }
-
-    /// The same, without the right to the environment. Nothing is made; false where a command is at work.
-    pub fn is_running(&self) -> bool {
-        let Ok(lock) = no_links(OpenOptions::new().read(true)).open(self.directory.join(LOCK)) else {
-            return false;
-        };
-        let lock = lock.into_file();
-        // Meanwhile nobody has the right to the environment, who could take this for another run.
-        lock.try_lock_shared().is_ok() && self.is_runs_locked()
-    }
-
-    /// Others who ask at the same moment hold it no longer than that.
-    fn is_runs_locked(&self) -> bool {
-        let Ok(runs) = no_links(OpenOptions::new().read(true)).open(self.directory.join(RUNS)) else {
-            return false;
-        };
-        let runs = runs.into_file();
-        (0..5).all(|attempt| {
-            std::thread::sleep(Duration::from_millis(attempt));
-            matches!(runs.try_lock(), Err(TryLockError::WouldBlock))
-        })
     }
 
     /// What is, or was last, mounted; nothing where it was never, or where the record cannot be read.
@@ -448,9 +300,6 @@ impl State {
 /// What a mount needs.
 const NEEDS: &str = "mounting needs an environment that this user may write, or --read-only";
 
-/// The lock file.
-const LOCK: &str = "lock";
-
 /// Bytecode of what is mounted.
 const BYTECODE: &str = "bytecode";
 
@@ -462,9 +311,6 @@ const OUTSIDE: &str = "outside";
 
 /// What was removed in the environment.
 const WHITEOUTS: &str = "whiteouts";
-
-/// The lock that those `sitefs run` share that use an environment.
-const RUNS: &str = "runs";
 
 /// The name of the directory for an environment's state in a user's runtime directory.
 fn name_apart(root: &Path) -> String {
@@ -479,32 +325,6 @@ fn is_absent(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lock_is_held_once_and_free_again_when_dropped() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = State::of(directory.path());
-        assert!(!state.is_locked());
-        let lock = state.try_lock().unwrap().unwrap();
-        assert!(state.try_lock().unwrap().is_none());
-        assert!(state.is_locked());
-        drop(lock);
-        assert!(state.try_lock().unwrap().is_some());
-    }
-
-    #[test]
-    fn several_runs_share_an_environment_and_are_seen() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = State::of(directory.path());
-        let right = state.try_lock().unwrap().unwrap();
-        assert!(!state.has_runs(&right));
-        let runs = [state.join_runs(&right).unwrap(), state.join_runs(&right).unwrap()];
-        assert!(state.has_runs(&right));
-        drop(right);
-        assert!(state.is_running());
-        drop(runs);
-        assert!(!state.is_running());
-    }
 
     #[test]
     fn a_record_that_is_broken_counts_as_none() {
