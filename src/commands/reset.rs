@@ -43,6 +43,8 @@ pub(super) fn reset(
         let failed = |errno: Errno| reset.failed("looked at", name, errno);
         if beneath::place(reset.root.as_fd(), name).is_ok_and(|place| place.check_directory().is_ok()) {
             reset.hiding(Path::new(""), name, &layers, &mut hiding).map_err(failed)?;
+        } else if reset.is_there(name) {
+            hiding.insert(name.to_path_buf());
         }
     }
     let count = hiding.len();
@@ -63,7 +65,7 @@ pub(super) fn reset(
     Ok(())
 }
 
-/// The directories of the environment that archives have a part of outside site-packages, each with those parts.
+/// What archives have outside site-packages, by its first name, each with those that have it.
 fn outside(distributions: &[Distribution]) -> BTreeMap<&Path, Vec<&Path>> {
     let mut all: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
     for distribution in distributions {

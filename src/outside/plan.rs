@@ -23,7 +23,7 @@ use crate::venv::{Layout, state};
 pub struct Planned {
     /// What is made real in the environment.
     pub placements: Vec<Placement>,
-    /// The directories of the environment for which a mounted view serves what the archive has for them.
+    /// The names in the environment for which a mounted view serves what the archive has: directories, mostly.
     pub served: Vec<String>,
     /// Whether it serves programs among the archive's scripts.
     pub programs: bool,
@@ -110,7 +110,7 @@ impl Data<'_> {
         Ok(())
     }
 
-    /// The directories of `data` that a mount serves: those that an environment does not have anyway.
+    /// What a mount serves of `data`: all but the directories that an environment has anyway.
     fn served(&self) -> Result<Vec<String>> {
         if self.mode != LinkMode::Fuse {
             return Ok(Vec::new());
@@ -121,12 +121,8 @@ impl Data<'_> {
         };
         let mut served = Vec::new();
         for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name().into_string().ok();
-            served.extend(name.filter(|name| {
-                let is_directory = entry.file_type().is_ok_and(|file_type| file_type.is_dir());
-                is_directory && !OWN.contains(&name.as_str()) && name != state::DIRECTORY
-            }));
+            let name = entry?.file_name().into_string().ok();
+            served.extend(name.filter(|name| !IN_PLACE.contains(&name.as_str())));
         }
         served.sort_unstable();
         Ok(served)
@@ -186,7 +182,7 @@ impl Data<'_> {
         Ok(placements)
     }
 
-    /// All files below a part, relative to it, sorted, without those in directories of it that are left out.
+    /// All files below a part, relative to it, sorted, without what is left out, or is in a directory of it that is.
     fn files(&self, part: &str, is_left_out: impl Fn(&OsStr) -> bool) -> Result<Vec<PathBuf>> {
         let root = self.root(part);
         let mut files = Vec::new();
@@ -227,8 +223,8 @@ impl Data<'_> {
     }
 }
 
-/// The directories that an environment has of its own.
-const OWN: [&str; 7] = ["Include", "Lib", "Scripts", "bin", "include", "lib", "lib64"];
+/// What an environment has of its own, or sitefs in it.
+const IN_PLACE: [&str; 8] = ["Include", "Lib", "Scripts", "bin", "include", "lib", "lib64", state::DIRECTORY];
 
 /// Whether a program can be reached through a link: it looks for no library from where it is.
 fn may_be_elsewhere(program: &Path) -> Result<bool> {

@@ -16,7 +16,7 @@ use crate::python::bytecode::{CACHE, module_of};
 use crate::venv::state::State;
 
 /// Makes placements real in an environment, and undoes what was made before and is not among them any more; what is the
-/// same stays untouched. Of two for one path the later wins. What the environment has of its own stays, and hides what
+/// same stays untouched. Of two for one path the later wins, and so it does where one would be a directory of the other. What the environment has of its own stays, and hides what
 /// would be there or below. `begin` is called before the first change, when what takes room is there.
 ///
 /// # Errors
@@ -30,9 +30,7 @@ pub fn apply(
 ) -> Result<Applied, Difficulty> {
     let root = Root::open(root)?;
     let before = Journal::load(state)?.unwrap_or_default();
-    let wanted: BTreeMap<&Path, &Placement> =
-        placements.iter().map(|placement| (placement.path.as_path(), placement)).collect();
-    let wanted: Vec<&Placement> = wanted.into_values().collect();
+    let wanted = settled(placements);
     let placed = parallel(&wanted, |placement| Placed::of(placement));
     let placed = placed.into_iter().collect::<Result<Vec<Placed>>>()?;
     let wanted: Vec<Numbered> = wanted.into_iter().enumerate().collect();
@@ -80,6 +78,29 @@ pub fn apply(
     create_directories(&root, &new)?;
     make_all(&root, state, &missing, &staged, progress)?;
     Ok(applied)
+}
+
+/// The placements that count, by path. One that a later one hides, by a file or by a directory in its place, still hides what
+/// is below it: so it is in a view, too.
+fn settled(placements: &[Placement]) -> Vec<&Placement> {
+    let all: BTreeMap<&Path, &Placement> =
+        placements.iter().map(|placement| (placement.path.as_path(), placement)).collect();
+    let directories = directories_above(all.keys().copied());
+    if !all.keys().any(|path| directories.contains(path)) {
+        return all.into_values().collect();
+    }
+    let (mut files, mut directories) = (HashSet::new(), HashSet::new());
+    let mut counting = BTreeMap::new();
+    for placement in placements.iter().rev() {
+        let path = placement.path.as_path();
+        let is_below = path.ancestors().any(|above| files.contains(above));
+        if !is_below && !directories.contains(path) {
+            directories.extend(path.ancestors().skip(1));
+            counting.insert(path, placement);
+        }
+        files.insert(path);
+    }
+    counting.into_values().collect()
 }
 
 /// Removes what [`apply`] made, save what was changed since.

@@ -2,7 +2,7 @@
 //! out as the environment is. The environment leads there by links, as few as possible: one for all that is below, unless
 //! it has something of its own there.
 
-use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,6 @@ pub fn links(
     whiteouts: &Whiteouts,
     is_free: impl Fn(&Path) -> Result<bool>,
 ) -> Result<(Vec<Placement>, Applied)> {
-    let names: BTreeSet<&str> =
-        distributions.iter().flat_map(|one| &one.served).map(String::as_str).collect();
     let layers: Vec<(&Distribution, &OutsideLayer)> = distributions
         .iter()
         .flat_map(|one| one.outside.iter().map(move |layer| (one, layer)))
@@ -75,17 +73,8 @@ pub fn links(
     let served = layout.site_packages().join(OUTSIDE);
     let (found, own) = (Vec::new(), Applied::default());
     let mut links = Links { layers, root: &layout.root, served, whiteouts, is_free, found, own };
-    for name in names {
-        let has = |one: &Distribution| {
-            one.served.iter().any(|it| it == name)
-                && !whiteouts.is_removed(one.label(), &Path::new(OUTSIDE).join(name))
-        };
-        let having = links.layers.iter().enumerate().filter(|(_, (one, _))| has(one));
-        let having: Vec<usize> = having.map(|(index, _)| index).collect();
-        if !having.is_empty() {
-            links.add(PathBuf::from(name), Some(having))?;
-        }
-    }
+    let all = (0..links.layers.len()).collect();
+    links.add_in(Path::new(""), all, |one, name| one.served.iter().any(|served| name == served.as_str()))?;
     Ok((links.found, links.own))
 }
 
@@ -118,12 +107,23 @@ impl<IsFree: Fn(&Path) -> Result<bool>> Links<'_, IsFree> {
             self.own.kept.insert(path);
             return Ok(());
         }
-        let entry = Path::new(OUTSIDE).join(&path);
+        self.add_in(&path, having, |_, _| true)
+    }
+
+    /// Adds what these layers have in a directory, as far as it is wanted.
+    fn add_in(
+        &mut self,
+        directory: &Path,
+        having: Vec<usize>,
+        is_wanted: impl Fn(&Distribution, &OsStr) -> bool,
+    ) -> Result<()> {
+        let entry = Path::new(OUTSIDE).join(directory);
         let mut listings = Vec::with_capacity(having.len());
         for index in having {
             let Some((distribution, layer)) = self.layers.get(index) else { continue };
             let listed = layer.path(&entry).map(|from| directory::list(CWD, &from));
             let mut entries = listed.transpose().map_err(std::io::Error::from)?.unwrap_or_default();
+            entries.retain(|entry| is_wanted(distribution, &entry.name));
             if let Some(removed) = self.whiteouts.removed(distribution.label(), &entry) {
                 entries.retain(|entry| !removed.contains(&entry.name));
             }
@@ -134,7 +134,7 @@ impl<IsFree: Fn(&Path) -> Result<bool>> Links<'_, IsFree> {
                 Merged::Directory(layers) => Some(layers.iter().map(|layer| layer.0 as usize).collect()),
                 Merged::Leaf(..) => None,
             };
-            self.add(path.join(name), having)?;
+            self.add(directory.join(name), having)?;
         }
         Ok(())
     }

@@ -71,6 +71,27 @@ fn a_whole_directory_is_one_link_and_its_files_are_regular() {
 }
 
 #[test]
+fn a_file_beside_the_directories_is_served_as_they_are() {
+    let Some(test) = Sandbox::with_fuse() else { return };
+    let test = test.with_wheels([outside().data("data/notes.txt", "notes\n")]);
+    let before = test.environment();
+    test.mount().succeeds();
+    assert!(is_link(&test, "notes.txt") && recorded(&test, "../../../notes.txt,sha256=") == 1);
+    test.unmount().succeeds();
+    test.nothing_left(&before);
+    test.mount().succeeds();
+    write(&test, "notes.txt", "edited");
+    test.unmount().succeeds();
+    assert!(!is_link(&test, "notes.txt") && read(&test, "notes.txt") == "edited");
+    test.mount().succeeds();
+    assert_eq!((read(&test, "notes.txt").as_str(), recorded(&test, "../../../notes.txt,")), ("edited", 0));
+    test.unmount().succeeds();
+    test.mount_with(&["--reset"]).succeeds().says("1 file that stood in the place of locked ones");
+    assert_eq!(read(&test, "notes.txt"), "notes\n");
+    test.unmount().succeeds();
+}
+
+#[test]
 fn what_the_user_makes_there_stays_and_is_joined_by_what_is_locked() {
     let Some(test) = sandbox() else { return };
     test.mount().succeeds();
@@ -362,4 +383,40 @@ fn a_native_program_is_served_unless_it_looks_around_from_where_it_is() {
     write(&test, "bin/plain", "#!/bin/sh\necho mine\n");
     test.unmount().succeeds();
     test.run(test.venv.join("bin/plain"), &[]).succeeds().prints("mine");
+}
+
+/// No installer takes two such wheels; what is shown of them is always the same, as in site-packages.
+#[test]
+fn of_a_file_and_a_directory_of_one_name_the_later_in_the_lock_wins() {
+    let Some(test) = sandbox() else { return };
+    let top = WheelBuilder::new("top", "1.0").file("top.py", "").data("data/share", "a file\n");
+    let below = WheelBuilder::new("below", "1.0").file("below.py", "").data("data/share/both", "a file\n");
+    test.unpack(&[top]);
+    test.unpack(&[below]);
+    let before = test.environment();
+    for mode in ["fuse", "symlink", "copy"] {
+        for (lock, shown) in [
+            ("outside other top", [("share", "a file\n")].as_slice()),
+            (
+                "top outside other",
+                &[("share/outside/two.txt", "two\n"), ("share/both/of-other.txt", "other\n")],
+            ),
+            ("outside top other", &[("share/outside/two.txt", ""), ("share/both/of-other.txt", "other\n")]),
+            ("outside other below", &[("share/outside/two.txt", "two\n"), ("share/both", "a file\n")]),
+            ("below outside", &[("share/both/of-outside.txt", "outside\n")]),
+            (
+                "outside below other",
+                &[("share/both/of-outside.txt", ""), ("share/both/of-other.txt", "other\n")],
+            ),
+        ] {
+            test.lock(&lock.split(' ').map(|name| format!("{name}==1.0\n")).collect::<String>());
+            test.mount_with(&["--link-mode", mode]).succeeds();
+            for (path, text) in shown {
+                let found = fs_err::read_to_string(test.venv.join(path)).unwrap_or_default();
+                assert_eq!(found, *text, "{path} by {mode} of {lock}");
+            }
+            test.unmount().succeeds();
+            test.nothing_left(&before);
+        }
+    }
 }
