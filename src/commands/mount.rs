@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::compile::{compile_before, compile_in_background};
 use super::reset;
 use super::status;
-use super::unmount::unmount_one;
+use super::unmount::{tell_of_left, unmount_one};
 use super::work::Work;
 use crate::cli::{CompileWhen, MountCommand, MountOptions, Verbosity, print};
 use crate::error::{Error, Result};
@@ -106,6 +106,7 @@ fn make(work: &mut Work, mode: LinkMode, command: &MountCommand, started: Instan
     }
     work.clear_dead_mount()?;
     view::leave(&work.layout.root, &work.state)?;
+    tell_of_left(&work.layout.root, &work.state, command.options.verbosity)?;
     if command.reset && work.state.is_apart() {
         let root = work.layout.root.display();
         return Err(Error::new(format!("{root} cannot be written, so --reset cannot change it")).into());

@@ -17,7 +17,7 @@ use crate::sys::mounts;
 use crate::sys::posix::user;
 use crate::venv::resolve;
 use crate::venv::state::{MountRecord, MountedDistribution, State};
-use crate::view::EntriesChoice;
+use crate::view::{self, EntriesChoice, Left};
 
 pub(super) fn status(options: &StatusOptions) -> Result<()> {
     match &options.venv {
@@ -76,6 +76,9 @@ pub(super) struct Status {
     mounted_by: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mount: Option<Details>,
+    /// What the last mount could not bring home.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<Left>,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,6 +140,7 @@ impl Status {
             state: Condition::Mounted,
             mounted_by: None,
             mount: Some(details),
+            left: None,
         }
     }
 
@@ -173,7 +177,9 @@ impl Status {
                 mount.requests = fuse::requests(&mount.site_packages);
             }
         }
-        Ok(Self { venv: root.to_path_buf(), state: condition, mounted_by, mount })
+        let is_unmounted = condition == Condition::Unmounted;
+        let left = if is_unmounted { view::left(root, &state)? } else { None };
+        Ok(Self { venv: root.to_path_buf(), state: condition, mounted_by, mount, left })
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -181,20 +187,26 @@ impl Status {
     }
 
     fn to_text(&self) -> String {
-        let venv = self.venv.display();
+        let (venv, quoted) = (self.venv.display(), quote(&self.venv));
+        let mend = format!("`sitefs mount {quoted}` mends it, `sitefs unmount {quoted}` undoes it");
         let Some(mount) = &self.mount else {
             return match (self.state, self.mounted_by) {
-                (Condition::Unmounted, _) => format!("{venv}: not mounted"),
+                (Condition::Unmounted, _) => match &self.left {
+                    Some(left) => format!("{venv}: not mounted; {left}"),
+                    None => format!("{venv}: not mounted"),
+                },
                 (Condition::Mounted, Some(other)) => format!(
                     "{venv}: mounted by another user, number {other}, who keeps its state where this user cannot see it"
                 ),
-                (Condition::Dead | Condition::Mounted, _) if !State::of(&self.venv).is_there() => format!(
-                    "{venv}: mounted, but the environment was removed under its mount; the cache is as it was, and \
-                     `sitefs unmount {}` takes the mount away",
-                    quote(&self.venv)
-                ),
+                (Condition::Dead | Condition::Mounted, _) if !self.venv.join("pyvenv.cfg").is_file() => {
+                    format!(
+                        "{venv}: mounted, but the environment was removed under its mount; the cache is as it was, and \
+                     `sitefs unmount {quoted}` takes the mount away"
+                    )
+                }
                 (state, _) => format!(
-                    "{venv}: {state:?}, but {} is missing",
+                    "{venv}: {}, but {} is missing; {mend}",
+                    format!("{state:?}").to_lowercase(),
                     self.venv.join(".sitefs/mount.json").display()
                 ),
             };
@@ -205,8 +217,6 @@ impl Status {
             requirements.push("the wheels in the cache".to_owned());
         }
         let options: String = mount.options.iter().map(|option| format!(" {option}")).collect();
-        let quoted = quote(&self.venv);
-        let mend = format!("`sitefs mount {quoted}` mends it, `sitefs unmount {quoted}` undoes it");
         let (condition, life) = match (self.state, mount.link_mode) {
             (Condition::Mounted, LinkMode::Fuse) => {
                 ("mounted", format!("server         process {}, for {}", mount.pid, ago(mount.since)))

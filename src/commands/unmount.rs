@@ -15,8 +15,8 @@ use crate::sys::mounts::{self, Mount};
 use crate::sys::posix::{Errno, is_root, user};
 use crate::sys::read_only::ReadOnlyTree;
 use crate::venv::resolve;
-use crate::venv::state::{MountRecord, State, StateLock};
-use crate::view::{self, CACHE_MOUNT, OUTSIDE};
+use crate::venv::state::{DIRECTORY, MountRecord, State, StateLock};
+use crate::view::{self, CACHE_MOUNT};
 
 /// How many of the processes that use a mount are named.
 const NAMED: usize = 5;
@@ -67,7 +67,11 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     let state = State::of(root);
     let points: Vec<PathBuf> = mounts_of(root)?.into_iter().map(|mount| mount.point).collect();
     if points.is_empty() && !place::exists(&state) {
-        return Err(if is_held(&state) { state.held() } else { not_mounted(root) });
+        if is_held(&state) {
+            return Err(state.held());
+        }
+        tell_of_left(root, &state, verbosity)?;
+        return Err(not_mounted(root));
     }
     if points.is_empty() && state.is_running() {
         return Err(Error::new(format!("{} is in use by `sitefs run`", root.display()))
@@ -82,8 +86,12 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
         detach(point, root, lazily || !is_alive, &state)?;
     }
     if !state.is_apart() && !state.is_there() {
-        verbosity
-            .note(format!("{} is gone, so what sitefs made in bin/ stays", root.join(".sitefs").display()));
+        verbosity.note(format!(
+            "{} is gone, so what sitefs made in bin/ and its links to data stay; `sitefs mount {}` takes them over, and \
+             the next `sitefs unmount` removes them",
+            root.join(DIRECTORY).display(),
+            quote(root)
+        ));
     } else if let Some(lock) = wait_for_server(&state, root, lazily)? {
         if state.has_runs(&lock) {
             verbosity.say(format!("unmounted {}; `sitefs run` still uses it", root.display()));
@@ -99,14 +107,16 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     for path in changed {
         verbosity.note(format!("{} was changed since it was mounted, and stays", root.join(path).display()));
     }
-    for left in points.iter().map(|point| point.join(OUTSIDE)).filter(|left| left.is_dir()) {
-        verbosity.note(format!(
-            "{} has what could not be moved to its place in {}: something else is there, or it cannot be written",
-            left.display(),
-            root.display()
-        ));
-    }
+    tell_of_left(root, &state, verbosity)?;
     verbosity.say(format!("unmounted {}", root.display()));
+    Ok(())
+}
+
+/// Says what the last mount could not bring home.
+pub(super) fn tell_of_left(root: &Path, state: &State, verbosity: Verbosity) -> Result<()> {
+    if let Some(left) = view::left(root, state)? {
+        verbosity.note(left);
+    }
     Ok(())
 }
 

@@ -244,7 +244,7 @@ impl Running {
         let first = first_event(&events, renew_all, RENEWAL);
         drop(view);
         // Given back by the server of a run, so that it sees whether there are others.
-        let _lock = (!is_run).then_some(lock);
+        let lock = (!is_run).then_some(lock);
         let has_ended = match first {
             Event::Signal(signal) => {
                 ::log::info!("ending on signal {signal}");
@@ -263,9 +263,19 @@ impl Running {
             // The kernel's end of the session may have been cut (an abort): then a dead mount is there.
             detach_mount(device, is_dead);
         }
-        let undone = if is_run { clean_up_after_run(None, &root, &state) } else { view::undo(&root, &state) };
+        let undone = match lock.as_ref() {
+            None => clean_up_after_run(None, &root, &state),
+            Some(lock) if state.is_locked_by(lock) => view::undo(&root, &state),
+            // What is there now may be what another mount has made.
+            Some(_) => {
+                Err(Error::new(format!("the lock of {} was removed, so nothing is undone", root.display())))
+            }
+        };
         if let Err(error) = undone {
             ::log::error!("{error}");
+        }
+        if let Ok(Some(left)) = view::left(&root, &state) {
+            ::log::warn!("{left}");
         }
     }
 }

@@ -9,6 +9,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, chmodat, flistxattr, fstat, mkdirat, renameat};
 use rustix::io::Errno;
 
+use super::left::split;
 use super::{OUTSIDE, OutsideLayer, Whiteouts};
 use crate::error::{Error, Result};
 use crate::place::{self, LinkMode};
@@ -77,15 +78,6 @@ pub fn leave(root: &Path, state: &State) -> Result<()> {
         _ => Home { mounted_root, environment: held.as_fd() }.bring(&served, Path::new("")),
     };
     is_tidied.and(is_home).map_err(failed)
-}
-
-/// Where the environment was when it was mounted, and site-packages in it: it may have been moved since.
-fn split<'a>(site_packages: &'a Path, root: &Path) -> Option<(&'a Path, &'a Path)> {
-    site_packages.ancestors().collect::<Vec<_>>().into_iter().rev().find_map(|above| {
-        let inside = site_packages.strip_prefix(above).ok().filter(|it| !it.as_os_str().is_empty())?;
-        (above == root || (!site_packages.starts_with(root) && root.join(inside).is_dir()))
-            .then_some((above, inside))
-    })
 }
 
 /// Removes what was not finished.

@@ -24,6 +24,7 @@ mod extended;
 mod generated;
 mod layer;
 mod leave;
+mod left;
 mod merge;
 #[cfg(test)]
 mod model;
@@ -64,6 +65,7 @@ pub use extended::archived;
 pub use generated::Generated;
 pub use layer::{Layer, LayerId};
 pub use leave::{leave, undo};
+pub use left::{Left, left};
 pub use nodes::NodeId;
 use nodes::{Directory, Node, Nodes, Origin};
 pub use outside::{OUTSIDE, OutsideLayer, links};

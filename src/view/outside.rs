@@ -93,8 +93,11 @@ impl<IsFree: Fn(&Path) -> Result<bool>> Links<'_, IsFree> {
     /// Adds the link for a path, or, in a directory of the environment's own, those for what is in it. `directory` are the
     /// layers that have a directory there.
     fn add(&mut self, path: PathBuf, directory: Option<Vec<usize>>) -> Result<()> {
-        if (self.is_free)(&path)? {
-            let content = Content::Symlink(self.served.join(&path));
+        let served = self.served.join(&path);
+        // A link of ours that the journal does not know is left of a mount whose state was removed.
+        let is_ours = || fs_err::read_link(self.root.join(&path)).is_ok_and(|target| target == served);
+        if (self.is_free)(&path)? || is_ours() {
+            let content = Content::Symlink(served);
             self.found.push(Placement { path, distribution: None, source: None, content });
             return Ok(());
         }

@@ -12,6 +12,7 @@ mod generated;
 #[cfg(target_os = "linux")]
 #[allow(dead_code, reason = "only a view that is served makes files ready in the upper")]
 mod leave;
+mod left;
 mod merge;
 mod outside;
 #[cfg(target_os = "linux")]
@@ -30,6 +31,7 @@ pub use generated::Generated;
 pub use layer::LayerId;
 #[cfg(target_os = "linux")]
 pub use leave::{leave, undo};
+pub use left::{Left, left};
 use merge::{Merged, merge};
 pub use outside::{OUTSIDE, OutsideLayer, links};
 #[cfg(target_os = "linux")]

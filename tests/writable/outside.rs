@@ -3,10 +3,14 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
-use crate::common::{Outcome, Sandbox, WheelBuilder, as_nobody, compile_program, fuse_for_nobody, pip};
-use crate::kill_server;
+use crate::common::{
+    Outcome, Sandbox, WheelBuilder, as_nobody, compile_program, fuse_for_nobody, pip, run_arguments,
+    servers_below, skip, wait_until,
+};
 use crate::tools::uv;
+use crate::{kill, kill_server};
 
 fn outside() -> WheelBuilder {
     WheelBuilder::new("outside", "1.0")
@@ -245,6 +249,133 @@ fn what_has_another_in_its_place_stays_and_is_told() {
     assert_eq!(read(&test, "share/outside/deep/mine.txt"), "mine");
     let kept = test.site_packages().join(".sitefs-outside/share/outside/two.txt");
     assert_eq!(fs_err::read_to_string(kept).unwrap(), "in place");
+}
+
+/// A volume on `share/`, as containers have them, which no rename reaches.
+#[test]
+fn what_is_changed_where_another_file_system_is_stays_is_told_and_is_served_again() {
+    let Some(test) = sandbox() else { return };
+    let share = test.venv.join("share");
+    fs_err::create_dir(&share).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can mount a tmpfs");
+        return;
+    }
+    Outcome::of(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&share)).succeeds();
+    write(&test, "share/of-the-volume.txt", "there before");
+    test.mount().succeeds();
+    assert!(is_link(&test, "share/outside") && read(&test, "share/of-the-volume.txt") == "there before");
+    write(&test, "share/outside/deep/mine.txt", "mine");
+    write(&test, "share/outside/two.txt", "edited");
+    write(&test, "share/beside.txt", "on the volume itself");
+    write(&test, "etc/outside.json", "edited");
+    test.unmount().succeeds().says(".sitefs-outside has what could not be moved");
+
+    let kept = test.site_packages().join(".sitefs-outside/share/outside");
+    assert_eq!(fs_err::read_to_string(kept.join("two.txt")).unwrap(), "edited");
+    assert_eq!(fs_err::read_to_string(kept.join("deep/mine.txt")).unwrap(), "mine");
+    assert!(!is_link(&test, "share/outside") && !is_link(&test, "share/both"));
+    assert_eq!(read(&test, "share/beside.txt"), "on the volume itself");
+    assert_eq!(read(&test, "etc/outside.json"), "edited", "the rest is brought home");
+
+    test.mount().succeeds();
+    assert_eq!(read(&test, "share/outside/two.txt"), "edited");
+    assert_eq!(read(&test, "share/outside/deep/mine.txt"), "mine");
+    assert_eq!(read(&test, "share/outside/deep/one.txt"), "one\n");
+    test.unmount().succeeds();
+}
+
+/// Whoever ends a mount in another way hears nothing from `unmount`.
+#[test]
+fn a_run_tells_at_its_end_what_stays() {
+    let Some(test) = sandbox() else { return };
+    fs_err::create_dir_all(test.venv.join("share/outside/own")).unwrap();
+    let script = format!(
+        "cd {}/share/outside && echo in place >>two.txt && sed -i s/two/2/ two.txt",
+        test.venv.display()
+    );
+    let run = |script| test.sitefs(run_arguments(&test, &[], &["sh", "-ec", script]));
+    run(&script).succeeds().says(".sitefs-outside has what could not be moved");
+    assert_eq!(read(&test, "share/outside/two.txt"), "2\nin place\n");
+    run("true").succeeds().says(".sitefs-outside has what could not be moved");
+}
+
+#[test]
+fn what_stays_is_told_later_when_the_mount_did_not_end_by_unmount() {
+    for end in ["a signal", "umount", "kill -9"] {
+        let Some(test) = sandbox() else { return };
+        fs_err::create_dir_all(test.venv.join("share/outside/own")).unwrap();
+        test.mount().succeeds();
+        write(&test, "share/outside/two.txt", "in place");
+        write(&test, "share/outside/saved", "in its place");
+        fs_err::rename(test.venv.join("share/outside/saved"), test.venv.join("share/outside/two.txt"))
+            .unwrap();
+        match end {
+            "a signal" => kill("TERM", test.server()),
+            "umount" => {
+                let cache = test.site_packages().join(".sitefs-cache");
+                let _ = Outcome::of(Command::new("umount").arg(cache));
+                Outcome::of(Command::new("umount").arg(test.site_packages())).succeeds();
+            }
+            _ => kill_server(&test),
+        }
+        wait_until("the server is gone", || servers_below(&test.root()).is_empty());
+        let left = test.site_packages().join(".sitefs-outside");
+        let told = format!("{} has what could not be moved", left.display());
+        if end != "kill -9" {
+            let log = fs_err::read_to_string(test.venv.join(".sitefs/server.log")).unwrap();
+            assert!(log.contains(&told), "{end}: {log}");
+            test.sitefs([Path::new("status"), &test.venv]).succeeds().says(&told);
+            assert_eq!(test.status().succeeds().json()["left"]["directory"], left.to_str().unwrap(), "{end}");
+            test.unmount().fails().says(&told);
+        }
+        test.mount().succeeds().says(&told);
+        test.unmount().succeeds().says(&told);
+        fs_err::remove_dir_all(&left).unwrap();
+        test.sitefs([Path::new("status"), &test.venv]).succeeds().says_nothing_of("could not be moved");
+    }
+}
+
+/// Whoever thinks that all is lost may remove sitefs's notes.
+#[test]
+fn what_was_made_is_found_again_when_its_notes_were_removed() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    for is_unmounted in [false, true] {
+        test.mount().succeeds();
+        write(&test, "share/mine.txt", "mine");
+        kill_server(&test);
+        fs_err::remove_dir_all(test.venv.join(".sitefs")).unwrap();
+        test.sitefs([Path::new("status"), &test.venv]).succeeds().says(".sitefs/mount.json is missing");
+        if is_unmounted {
+            test.unmount().succeeds().says("the next `sitefs unmount` removes them");
+            assert!(!test.is_mounted());
+        }
+        test.mount().succeeds();
+        assert_eq!(read(&test, "share/mine.txt"), "mine");
+        assert_eq!(read(&test, "share/outside/two.txt"), "two\n");
+        assert_eq!(recorded(&test, "../../../share/outside/"), 2);
+        test.unmount().succeeds();
+        assert_eq!(read(&test, "share/mine.txt"), "mine");
+        fs_err::remove_dir_all(test.venv.join("share")).unwrap();
+        test.nothing_left(&before);
+    }
+}
+
+#[test]
+fn a_server_whose_notes_were_removed_leaves_those_of_the_next_mount_alone() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    test.mount().succeeds();
+    let mut user = test.command("sleep").arg("100").current_dir(test.site_packages()).spawn().unwrap();
+    fs_err::remove_dir_all(test.venv.join(".sitefs")).unwrap();
+    test.mount().succeeds();
+    user.kill().unwrap();
+    user.wait().unwrap();
+    wait_until("the first server is gone", || servers_below(&test.root()).len() == 1);
+    assert_eq!(read(&test, "share/outside/two.txt"), "two\n");
+    test.unmount().succeeds();
+    test.nothing_left(&before);
 }
 
 #[test]

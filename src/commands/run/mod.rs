@@ -12,6 +12,7 @@ use self::supervisor::{Supervisor, Unmounting};
 use super::compile::{compile_before, compile_in_background};
 use super::inputs::choose_venv;
 use super::mount::open_or_create;
+use super::unmount::tell_of_left;
 use super::work::{Work, is_uninstalled};
 use crate::cache::CacheLock;
 use crate::cli::{CompileWhen, RunCommand, Verbosity};
@@ -174,6 +175,7 @@ impl Run<'_, '_> {
             return self.make_beside(&right);
         }
         view::leave(&self.work.layout.root, &self.work.state)?;
+        tell_of_left(&self.work.layout.root, &self.work.state, self.command.options.verbosity)?;
         let distributions = self.work.distributions(self.mode)?;
         let shared = self.work.state.join_runs(&right)?;
         let made = self.make(distributions, true, shared);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
 use crate::cli::Verbosity;
+use crate::commands::unmount::tell_of_left;
 use crate::error::{Error, Result};
 use crate::fuse;
 use crate::sys::answer::{Life, life_of};
@@ -43,7 +44,9 @@ impl Supervisor<'_> {
         let code = self.wait_for(child, unmounting.as_mut())?;
         self.end_leftovers(unmounting.as_mut())?;
         if let Some(unmounting) = unmounting {
+            let (root, state) = (unmounting.root.clone(), unmounting.state.clone());
             self.unmount(unmounting)?;
+            tell_of_left(&root, &state, self.verbosity)?;
         }
         Ok(code)
     }

@@ -27,7 +27,6 @@ pub const DYING: Duration = Duration::from_millis(200);
 /// The right to change an environment; given back when dropped, by whichever process drops it last.
 #[derive(Debug)]
 pub struct StateLock {
-    #[cfg_attr(windows, expect(dead_code, reason = "it is held, and never read"))]
     file: File,
 }
 
@@ -125,6 +124,11 @@ impl State {
             Ok(file) => matches!(file.into_file().try_lock_shared(), Err(TryLockError::WouldBlock)),
             Err(error) => !is_absent(&error),
         }
+    }
+
+    /// Whether a lock is still that of this state, whose directory may have been removed and made anew meanwhile.
+    pub fn is_locked_by(&self, lock: &StateLock) -> bool {
+        is_at(&lock.file, &self.directory.join(LOCK))
     }
 
     /// Joins those `sitefs run` that use the environment at the same time, told by a lock that they share. Who joins, or
