@@ -4,6 +4,7 @@
 mod common;
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use common::{Outcome, Sandbox, WheelBuilder, python, pythons, skip};
@@ -53,6 +54,19 @@ fn a_path_with_quotes_and_backslashes() {
 #[test]
 fn a_path_too_long_for_a_shebang() {
     works_at(&format!("{}/venv", "long/".repeat(40)));
+}
+
+#[test]
+fn a_path_that_is_no_text_is_refused() {
+    let mut test = Sandbox::new().with_wheels([greet()]);
+    let odd = test.root().join(OsStr::from_bytes(b"\xff"));
+    fs_err::rename(&test.venv, &odd).unwrap();
+    test.venv = odd;
+    let before = test.environment();
+    for mode in ["auto", "copy"] {
+        test.mount_with(&["--link-mode", mode]).fails().says("its name is not UTF-8").says("rename it");
+    }
+    test.nothing_left(&before);
 }
 
 fn works_at(path: &str) {

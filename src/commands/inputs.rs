@@ -50,7 +50,18 @@ impl Inputs {
                 Error::new("no cache is known: neither SITEFS_CACHE, UV_CACHE_DIR nor HOME is set")
                     .with_help("give it: CACHE after VENV, or --cache to run")
             })?;
+        let used = requirements.iter().map(PathBuf::as_path).chain([venv.root(), &cache]);
+        refuse_if_not_text(used)?;
         Ok(Self { requirements, selection, cache, entries })
+    }
+}
+
+/// State and first lines of commands are text, and name these paths.
+fn refuse_if_not_text<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Result<()> {
+    match paths.find(|path| path.to_str().is_none()) {
+        Some(path) => Err(Error::new(format!("{} cannot be used: its name is not UTF-8", path.display()))
+            .with_help("rename it")),
+        None => Ok(()),
     }
 }
 

@@ -66,16 +66,8 @@ fn unmount_all(options: &UnmountOptions) -> Result<()> {
 pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Result<()> {
     let state = State::of(root);
     let points: Vec<PathBuf> = mounts_of(root)?.into_iter().map(|mount| mount.point).collect();
-    if points.is_empty() && !place::exists(&state) {
-        if is_held(&state) {
-            return Err(state.held());
-        }
-        tell_of_left(root, &state, verbosity)?;
-        return Err(not_mounted(root));
-    }
-    if points.is_empty() && state.is_running() {
-        return Err(Error::new(format!("{} is in use by `sitefs run`", root.display()))
-            .with_help("it unmounts when its command ends"));
+    if points.is_empty() {
+        refuse_if_not_made(root, &state, verbosity)?;
     }
     let changed = place::changed(&state.outside(root), &state).unwrap_or_else(|error| {
         verbosity.note(error);
@@ -109,6 +101,22 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     }
     tell_of_left(root, &state, verbosity)?;
     verbosity.say(format!("unmounted {}", root.display()));
+    Ok(())
+}
+
+/// Without a mount, there may be files to undo.
+fn refuse_if_not_made(root: &Path, state: &State, verbosity: Verbosity) -> Result<()> {
+    if !place::exists(state) && is_held(state) {
+        return Err(state.held());
+    }
+    if !place::exists(state) && !place::is_unfinished(state) {
+        tell_of_left(root, state, verbosity)?;
+        return Err(not_mounted(root));
+    }
+    if state.is_running() {
+        return Err(Error::new(format!("{} is in use by `sitefs run`", root.display()))
+            .with_help("it unmounts when its command ends"));
+    }
     Ok(())
 }
 

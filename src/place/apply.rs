@@ -108,9 +108,9 @@ fn settled(placements: &[Placement]) -> Vec<&Placement> {
 /// # Errors
 /// A place that cannot be written.
 pub fn undo(root: &Path, state: &State) -> Result<()> {
+    remove_staging(state)?;
     let Some(journal) = Journal::load(state)? else { return Ok(()) };
     let root = Root::open(root)?;
-    remove_staging(state)?;
     let all: Vec<PathBuf> = journal.files.keys().cloned().collect();
     remove_unchanged(&root, &journal, &all)?;
     remove_directories(&root, journal.directories.iter())?;

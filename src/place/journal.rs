@@ -160,6 +160,11 @@ pub fn exists(state: &State) -> bool {
     state.has(FILE)
 }
 
+/// Whether files were being made ready when that was cut short, before the first of them got its name.
+pub fn is_unfinished(state: &State) -> bool {
+    fs_err::symlink_metadata(state.staging()).is_ok()
+}
+
 /// Whether a dist-info directory of the environment is one that sitefs made, and nobody has installed anew.
 ///
 /// # Errors

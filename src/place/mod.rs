@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 pub use apply::{apply, undo};
-pub use journal::{changed, exists, has_dist_info, owner, placed};
+pub use journal::{changed, exists, has_dist_info, is_unfinished, owner, placed};
 pub use make::Difficulty;
 pub use mode::LinkMode;
 pub use theirs::is_free;

@@ -105,9 +105,8 @@ impl State {
             return Ok(runtime::make(&self.directory).and_then(|()| runtime::check(&self.directory))?);
         }
         match fs_err::create_dir(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(Error::from(error).with_help(NEEDS))
-            }
+            Err(error) if is_refused(&error) => Err(Error::from(error).with_help(NEEDS)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
             _ => self.check(),
         }
     }
@@ -316,6 +315,11 @@ const WHITEOUTS: &str = "whiteouts";
 fn name_apart(root: &Path) -> String {
     let digest = HEXLOWER.encode(&Sha256::digest(root.as_os_str().as_encoded_bytes()));
     format!("sitefs-{}-{}", user(), &digest[..32])
+}
+
+/// Whether it is not for this user to write there. A full disk is another matter.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn is_absent(error: &io::Error) -> bool {

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::common::{Outcome, Sandbox, Tree, assert_same, exact_tree};
+use crate::common::{Outcome, Sandbox, Tree, WheelBuilder, assert_same, exact_tree};
 use crate::{FILE_MODES, FOLDED, Place, link_mode, mount, seen, state};
 
 #[test]
@@ -41,6 +41,28 @@ fn a_switch_that_is_killed_is_completed_or_undone() {
         place.unmount().succeeds();
         place.nothing_left(&before);
     }
+}
+
+#[test]
+fn what_was_not_finished_takes_no_room_once_unmounted() {
+    let large = WheelBuilder::new("large", "1.0").file("large.bin", [7; 64 << 20].as_slice());
+    let test = Sandbox::new().with_wheels([large]);
+    let before = test.environment();
+    let staging = test.venv.join(".sitefs/staging");
+    let mut mounting = test.sitefs_command(["mount", "--link-mode", "copy", "-r"]);
+    mounting.arg(&test.requirements).arg(&test.venv).arg(&test.cache);
+    let mut mounting = mounting.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !staging.exists() {
+        assert!(mounting.try_wait().unwrap().is_none(), "it goes through {}", staging.display());
+        std::thread::yield_now();
+    }
+    mounting.kill().unwrap();
+    mounting.wait().unwrap();
+    assert!(staging.exists());
+    test.unmount().succeeds();
+    assert!(!staging.exists());
+    test.nothing_left(&before);
+    test.unmount().fails().says("is not mounted");
 }
 
 /// Kills mounts and unmounts at moments spread over the time that they take. How many were found incomplete.

@@ -82,6 +82,19 @@ fn on_a_full_disk_nothing_is_half_done() {
 }
 
 #[test]
+fn on_a_full_disk_a_mount_fails_for_that_reason() {
+    let Some(disk) = Disk::ext4(64).filter(|_| fuse()) else { return };
+    let test = sandbox_on(&disk.path());
+    let before = test.environment();
+    fill(&disk.path(), 0);
+    test.mount().fails().says("No space left on device").says_nothing_of("--read-only");
+    fs_err::remove_file(disk.path().join("filler")).unwrap();
+    test.nothing_left(&before);
+    test.mount().succeeds();
+    test.unmount().succeeds();
+}
+
+#[test]
 fn within_a_quota_nothing_is_half_done() {
     let Some(disk) = Disk::btrfs(256).filter(|_| fuse()) else { return };
     let volume = disk.path().join("volume");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fs_err::OpenOptions;
 
-use super::{MountRecord, State, is_absent};
+use super::{MountRecord, State, is_absent, is_refused};
 use crate::error::{Context, Error, Result};
 use crate::place::LinkMode;
 use crate::shell::quote;
@@ -90,11 +90,12 @@ impl State {
         let file = match no_links(OpenOptions::new().create(true).truncate(false).write(true)).open(&path) {
             // Who had it before has just removed it.
             Err(error) if is_absent(&error) && self.is_apart() => return Ok(None),
-            opened => opened.map_err(|error| {
+            Err(error) if is_refused(&error) => {
                 let help = "another user has mounted it before, or it is read-only: give it back with chown, or mount \
                             with --read-only";
-                Error::from(error).with_help(help)
-            })?,
+                return Err(Error::from(error).with_help(help));
+            }
+            opened => opened?,
         };
         let file = file.into_file();
         match file.try_lock() {
