@@ -214,6 +214,21 @@ fn a_busy_unmount_says_by_whom_and_a_lazy_one_succeeds() {
     test.nothing_left(&before);
 }
 
+/// A shell that stood there before is in what the mount covers.
+#[test]
+fn who_was_in_site_packages_before_does_not_keep_it_mounted() {
+    let Some(test) = sandbox() else { return };
+    fs_err::write(test.site_packages().join("mine.py"), "").unwrap();
+    let before = test.environment();
+    let code = format!("import os; os.chdir({:?}); file = open('mine.py')", test.site_packages());
+    let mut program = Program::started(&test, &code);
+    test.mount().succeeds();
+    assert_eq!(program.evaluates("'greet' in os.listdir('.')"), "False");
+    test.unmount().succeeds();
+    drop(program);
+    test.nothing_left(&before);
+}
+
 #[test]
 fn a_foreign_mount_is_left_alone() {
     let Some(test) = sandbox() else { return };

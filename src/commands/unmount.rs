@@ -243,7 +243,8 @@ fn let_go(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<(), 
 fn holders_of(point: &Path, state: &State) -> Vec<Holder> {
     let server = state.mount_record().map(|record| record.pid);
     let is_ours = |pid: u32| Some(pid) == server || pid == std::process::id();
-    let holders = holders::of(point, &point.join(CACHE_MOUNT)).into_iter();
+    let mount = mounts::at(point).ok().flatten();
+    let holders = mount.iter().flat_map(|mount| holders::of(mount, &point.join(CACHE_MOUNT)));
     holders.filter(|holder| !is_ours(holder.pid)).collect()
 }
 

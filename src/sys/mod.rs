@@ -18,6 +18,10 @@ pub mod directory;
 mod entry;
 #[cfg(target_os = "linux")]
 pub mod fork;
+#[cfg(target_os = "linux")]
+pub mod holders;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/holders.rs"]
 pub mod holders;
 #[cfg(target_os = "linux")]
 pub mod identity;
