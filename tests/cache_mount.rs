@@ -230,6 +230,28 @@ fn it_goes_with_the_environments_mount_whatever_ends_that() {
     }
 }
 
+/// As after an unmount that was killed in between, or by somebody who went for the wrong one.
+#[test]
+fn an_environment_that_has_lost_it_is_mended() {
+    let Some(test) = sandbox() else { return };
+    let before = test.environment();
+    test.mount().succeeds();
+    Outcome::of(Command::new("umount").arg(cache_mount(&test))).succeeds();
+    test.sitefs([OsStr::new("status"), test.venv.as_os_str()]).says("whose mount is gone");
+    assert_eq!(test.status().json()["mount"]["cache_mounted"], false);
+    let run = || {
+        Outcome::of(&mut test.sitefs_command(run_arguments(&test, &[], &["python", "-c", "import greet"])))
+    };
+    run().fails().says("the mount of the cache").says("sitefs mount");
+    test.mount().succeeds().says("mounted anew");
+    assert!(has_both(&test));
+    test.python("import greet; print(greet.word)").succeeds().prints("hello");
+    test.mount().fails().says("mounted already");
+    run().succeeds();
+    test.unmount().succeeds();
+    test.nothing_left(&before);
+}
+
 #[test]
 fn a_killed_run_leaves_no_mount_of_the_cache() {
     for way in [&[][..], &["--no-namespace"]] {

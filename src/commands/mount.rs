@@ -16,7 +16,7 @@ use crate::shell::quote;
 use crate::sys::mounts;
 use crate::venv::state::{DYING, MountRecord, State};
 use crate::venv::{Layout, Venv};
-use crate::view;
+use crate::view::{self, CACHE_MOUNT};
 
 pub(super) fn mount(command: &MountCommand) -> Result<()> {
     let started = Instant::now();
@@ -78,17 +78,39 @@ fn make_way(layout: &Layout, state: &State, had_vanished: bool, options: &MountO
     let wants_files = options.link_mode()?.one().is_some_and(|mode| mode != LinkMode::Fuse);
     match living_mount(layout, state)? {
         Some(_) if wants_files => unmount_one(&layout.root, false, options.verbosity),
-        Some(_) if had_vanished || has_vanished(state) => {
+        Some(point) => {
             let venv = layout.root.display();
-            options
-                .verbosity
-                .note(format!("archives of {venv} are gone from the cache, so it is mounted anew"));
+            let why = if had_vanished || has_vanished(state) {
+                format!("archives of {venv} are gone from the cache")
+            } else if state.mount_record().is_some_and(|record| has_lost_cache(&record, &point)) {
+                format!("the mount of the cache in {venv} is gone")
+            } else {
+                return Err(already_mounted(layout, state, &point));
+            };
+            options.verbosity.note(format!("{why}, so it is mounted anew"));
             // Who uses it has lost its packages already.
             unmount_one(&layout.root, true, Verbosity { quiet: true, verbose: false })
         }
-        Some(point) => Err(already_mounted(layout, state, &point)),
         None => Ok(()),
     }
+}
+
+/// Whether links of a living mount lead nowhere, since the mount of the cache in it is gone: somebody took it away, or an
+/// unmount was cut short in between. It comes a moment after the mount itself.
+pub(super) fn has_lost_cache(record: &MountRecord, point: &Path) -> bool {
+    let asked = Instant::now();
+    while lacks_cache(record, point) {
+        if asked.elapsed() > DYING {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+/// The same at this moment.
+pub(super) fn lacks_cache(record: &MountRecord, point: &Path) -> bool {
+    record.mounted_folder.is_some() && mounts::at(&point.join(CACHE_MOUNT)).is_ok_and(|mount| mount.is_none())
 }
 
 /// Whether the cache has lost something that is mounted.

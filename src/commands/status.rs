@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::mount::venv_of;
+use super::mount::{lacks_cache, venv_of};
 use crate::cli::{StatusOptions, print};
 use crate::error::Result;
 use crate::fuse;
@@ -97,6 +97,9 @@ struct Details {
     cache: PathBuf,
     /// Whether links lead through a read-only mount of it.
     cache_mounted: bool,
+    /// Whether it should be and is gone, so that they lead nowhere.
+    #[serde(skip)]
+    lacks_cache: bool,
     requirements: Vec<PathBuf>,
     /// What was wanted of them, as options.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -126,6 +129,7 @@ impl Status {
             outside: record.outside.clone(),
             cache: record.cache.clone(),
             cache_mounted: record.mounted_folder.is_some(),
+            lacks_cache: false,
             requirements: record.requirements.clone(),
             options: record.selection.arguments(),
             distributions: record.distributions.len(),
@@ -147,7 +151,7 @@ impl Status {
     fn of(root: &Path, with_requests: bool) -> Result<Self> {
         let state = State::of(root);
         let ours = mounts::all()?.into_iter().rfind(|mount| mount.is_ours() && venv_of(&mount.point) == root);
-        let is_here = ours.is_some();
+        let point = ours.as_ref().map(|mount| mount.point.clone());
         let record = state.mount_record();
         let mounted_by = ours.as_ref().and_then(|mount| mount.user).filter(|other| *other != user());
         // Another user's state may be where this one cannot see it.
@@ -173,7 +177,10 @@ impl Status {
         let mut mount = details.as_ref().and_then(|record| Self::mounted(record).mount);
         if let (Some(record), Some(mount)) = (&details, &mut mount) {
             mount.vanished = vanished(record)?;
-            if with_requests && is_here {
+            mount.lacks_cache = condition == Condition::Mounted
+                && point.as_ref().is_some_and(|point| lacks_cache(record, point));
+            mount.cache_mounted &= !mount.lacks_cache;
+            if with_requests && point.is_some() {
                 mount.requests = fuse::requests(&mount.site_packages);
             }
         }
@@ -258,7 +265,11 @@ impl Status {
             mount.distributions,
             requirements.join(", "),
             mount.cache.display(),
-            if mount.cache_mounted { ", which links reach read-only" } else { "" },
+            match (mount.cache_mounted, mount.lacks_cache) {
+                (true, _) => ", which links reach read-only",
+                (_, true) => ", whose mount is gone, so that links lead nowhere; `sitefs mount` mends it",
+                _ => "",
+            },
         )
     }
 }

@@ -11,7 +11,7 @@ use self::program::Program;
 use self::supervisor::{Supervisor, Unmounting};
 use super::compile::{compile_before, compile_in_background};
 use super::inputs::choose_venv;
-use super::mount::open_or_create;
+use super::mount::{has_lost_cache, open_or_create};
 use super::unmount::tell_of_left;
 use super::work::{Work, is_uninstalled};
 use crate::cache::CacheLock;
@@ -125,6 +125,10 @@ fn refuse_if_made_differently(work: &Work, made: &MountRecord, command: &RunComm
     if made.link_mode == LinkMode::Fuse && made.entries != *work.entries() {
         let error = Error::new(format!("{venv} is mounted already, with entries {}", made.entries));
         return Err(error.with_help(help));
+    }
+    if made.link_mode == LinkMode::Fuse && has_lost_cache(made, &work.layout.site_packages()) {
+        let help = format!("`sitefs mount {}` mends it", quote(&work.layout.root));
+        return Err(Error::new(format!("the mount of the cache in {venv} is gone")).with_help(help));
     }
     if is_what_is_wanted(work, made)? {
         return Ok(());
