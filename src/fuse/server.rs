@@ -27,6 +27,7 @@ use crate::bytecode;
 use crate::cache::CacheLock;
 use crate::cache::store::renew;
 use crate::error::{Context, Error, Result};
+use crate::place;
 use crate::sys::answer::{Life, is_dead, life_of};
 use crate::sys::fork::{Fork, close_all_but, fork, silence};
 use crate::sys::identity;
@@ -263,21 +264,29 @@ impl Running {
             // The kernel's end of the session may have been cut (an abort): then a dead mount is there.
             detach_mount(device, is_dead);
         }
-        let undone = match lock.as_ref() {
-            None => clean_up_after_run(None, &root, &state),
-            Some(lock) if state.is_locked_by(lock) => view::undo(&root, &state),
-            // What is there now may be what another mount has made.
-            Some(_) => {
-                Err(Error::new(format!("the lock of {} was removed, so nothing is undone", root.display())))
-            }
-        };
-        if let Err(error) = undone {
+        if let Err(error) = undo(&root, &state, lock.as_ref()) {
             ::log::error!("{error}");
         }
-        if let Ok(Some(left)) = view::left(&root, &state) {
-            ::log::warn!("{left}");
+    }
+}
+
+/// Leaves the environment as it was before, and tells what has to stay. The server of a run has no lock any more.
+fn undo(root: &Path, state: &State, lock: Option<&StateLock>) -> Result<()> {
+    match lock {
+        None => clean_up_after_run(None, root, state)?,
+        Some(lock) if state.is_locked_by(lock) => view::undo(root, state)?,
+        // What is there now may be what another mount has made.
+        Some(_) => {
+            return Err(Error::new(format!("the lock of {} was removed: nothing is undone", root.display())));
         }
     }
+    // What other runs still use is not left.
+    if !place::exists(state)
+        && let Some(left) = view::left(root, state)?
+    {
+        ::log::warn!("{left}");
+    }
+    Ok(())
 }
 
 /// Leaves the limits of whoever mounted, as far as a process can by itself: others use the mount, too.

@@ -301,6 +301,21 @@ fn a_run_tells_at_its_end_what_stays() {
 }
 
 #[test]
+fn a_run_does_not_tell_of_what_another_run_still_uses() {
+    let Some(test) = sandbox() else { return };
+    let run = |script: &str| test.sitefs_command(run_arguments(&test, &[], &["sh", "-ec", script]));
+    let script = "echo mine >venv/share/mine; touch ready; while [ ! -e done ]; do sleep 0.01; done";
+    let mut first = run(script).spawn().unwrap();
+    wait_until("it has written", || test.root().join("ready").exists());
+    Outcome::of(&mut run("cat venv/share/mine")).succeeds().prints("mine").says_nothing_of(".sitefs-outside");
+    fs_err::write(test.root().join("done"), "").unwrap();
+    assert!(first.wait().unwrap().success());
+    assert_eq!(read(&test, "share/mine"), "mine\n");
+    let log = fs_err::read_to_string(test.venv.join(".sitefs/server.log")).unwrap();
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
 fn what_stays_is_told_later_when_the_mount_did_not_end_by_unmount() {
     for end in ["a signal", "umount", "kill -9"] {
         let Some(test) = sandbox() else { return };

@@ -9,6 +9,7 @@ use crate::cli::Verbosity;
 use crate::commands::unmount::tell_of_left;
 use crate::error::{Error, Result};
 use crate::fuse;
+use crate::place;
 use crate::sys::answer::{Life, life_of};
 use crate::sys::children::{self, Change};
 use crate::sys::signals::Signals;
@@ -46,7 +47,10 @@ impl Supervisor<'_> {
         if let Some(unmounting) = unmounting {
             let (root, state) = (unmounting.root.clone(), unmounting.state.clone());
             self.unmount(unmounting)?;
-            tell_of_left(&root, &state, self.verbosity)?;
+            // Others that still run bring home what is there.
+            if !place::exists(&state) {
+                tell_of_left(&root, &state, self.verbosity)?;
+            }
         }
         Ok(code)
     }
