@@ -3,41 +3,37 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// So many items occupy a thread for about as long as starting it takes.
-const ITEMS_PER_THREAD: usize = 24;
-
 /// More threads than cores: on a network drive they mostly wait.
 const THREADS: usize = 8;
 
-/// Maps `items` on a few threads, all of which have ended on return: the caller may fork.
+/// So many wait side by side for a cache on a slow drive.
+const WAITING_THREADS: usize = 48;
+
+/// Work that takes longer than this gets one more thread, for starting one takes a quarter of it.
+const WORTH_A_THREAD: Duration = Duration::from_micros(200);
+
+/// Whoever takes as long for an item waits for a drive.
+const SLOW: Duration = Duration::from_millis(2);
+
+/// Maps `items`, with the help of a few threads if that takes longer. All have ended on return: the caller may fork.
 pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(threads_for(items), 0, items, map)
+    on_threads(1, THREADS, items, map)
 }
 
 /// The same where each item is work for a while.
 pub(crate) fn parallel_work<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(items.len().min(THREADS), 0, items, map)
+    on_threads(THREADS, THREADS, items, map)
 }
 
 /// The same where each item asks a cache, which may be on a drive that is far away: then most threads wait, and more of them
 /// wait side by side.
 pub(crate) fn parallel_asking<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(threads_for(items), WAITING_THREADS, items, map)
+    on_threads(1, WAITING_THREADS, items, map)
 }
 
-/// So many threads wait side by side for a slow drive.
-const WAITING_THREADS: usize = 48;
-
-/// Whoever takes as long for an item waits for a drive.
-const SLOW: Duration = Duration::from_millis(2);
-
-fn threads_for<T>(items: &[T]) -> usize {
-    items.len().div_ceil(ITEMS_PER_THREAD).min(THREADS)
-}
-
-/// `most`: so many threads where items are slow.
+/// Begins on so many threads, and works on `most` where items are slow.
 fn on_threads<T: Sync, R: Send>(
-    threads: usize,
+    first: usize,
     most: usize,
     items: &[T],
     map: impl Fn(&T) -> R + Sync,
@@ -49,13 +45,21 @@ fn on_threads<T: Sync, R: Send>(
     };
     let work = || std::iter::from_fn(one).collect::<Vec<_>>();
     let mut done = std::thread::scope(|scope| {
-        let mut helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let (mut done, mut started) = (Vec::new(), Instant::now());
+        let mut helpers: Vec<_> = (1..first.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let (mut done, mut grown, mut started) = (Vec::new(), Instant::now(), Instant::now());
         while let Some(result) = one() {
             done.push(result);
-            if started.elapsed() > SLOW {
-                let running = helpers.len() + 1;
-                helpers.extend((running..most.min(2 * running)).map(|_| scope.spawn(work)));
+            let (now, running) = (Instant::now(), helpers.len() + 1);
+            let wanted = if now - started > SLOW {
+                most.min(2 * running)
+            } else if now - grown > WORTH_A_THREAD {
+                THREADS.min(running + 1)
+            } else {
+                running
+            };
+            if wanted > running {
+                helpers.extend((running..wanted).map(|_| scope.spawn(work)));
+                grown = Instant::now();
             }
             started = Instant::now();
         }
