@@ -1,7 +1,13 @@
 //! What sitefs keeps for a user, beside all environments.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Context, Result};
 
 /// A folder of sitefs in the user's cache directory; none where the variables that tell it are not set.
 ///
@@ -12,4 +18,26 @@ pub(crate) fn user_folder(name: &str) -> Option<PathBuf> {
     let of_home = || Some(folder("HOME")?.join(".cache"));
     let cache = folder("XDG_CACHE_HOME").or_else(of_windows).or_else(of_home)?;
     Some(cache.join("sitefs").join(name))
+}
+
+/// What was remembered in a file; nothing if it cannot be read.
+pub(crate) fn recall<T: DeserializeOwned>(file: &Path) -> Option<T> {
+    serde_json::from_slice(&fs_err::read(file).ok()?).ok()
+}
+
+/// Remembers something in a file, which is there whole or not at all.
+///
+/// # Errors
+/// A folder that cannot be written; what cannot be written as JSON.
+pub(crate) fn remember(file: &Path, what: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec(what).context(|| "it cannot be written as JSON".to_owned())?;
+    if let Some(folder) = file.parent() {
+        fs_err::create_dir_all(folder)?;
+    }
+    let temporary = file.with_extension(format!("{}.tmp", process::id()));
+    fs_err::write(&temporary, text)?;
+    fs_err::rename(&temporary, file).inspect_err(|_| {
+        let _ = fs_err::remove_file(&temporary);
+    })?;
+    Ok(())
 }

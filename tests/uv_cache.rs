@@ -74,10 +74,20 @@ fn find(uv: &Uv, pins: &[Pin]) -> Result<Vec<Archive>, Error> {
 }
 
 fn find_in(cache: &Path, pins: &[Pin], tags: &Tags, venv: &Path) -> Result<Vec<Archive>, Error> {
+    find_remembering(cache, pins, tags, venv, None)
+}
+
+fn find_remembering(
+    cache: &Path,
+    pins: &[Pin],
+    tags: &Tags,
+    venv: &Path,
+    plans: Option<&Path>,
+) -> Result<Vec<Archive>, Error> {
     let (python, selection, progress) =
         (venv.join("bin/python"), Selection::default(), Progress::unless(true));
     let (python, selection, progress) = (&python, &selection, &progress);
-    let wanted = Wanted { pins, tags, python, selection, venv, store: None, progress };
+    let wanted = Wanted { pins, tags, python, selection, venv, store: None, plans, progress };
     Ok(Cache::open(cache)?.find(wanted)?.archives)
 }
 

@@ -1,6 +1,7 @@
 //! An archive: one wheel unpacked, a read-only directory in a cache.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pep440_rs::Version;
@@ -26,6 +27,8 @@ pub struct Archive {
     pub dist_info: String,
     /// The name of the `*.data` directory that belongs to `dist_info`, if there is one.
     pub data: Option<String>,
+    /// The text of its `entry_points.txt`, if it has one.
+    pub entry_points: Option<String>,
     /// The text of `direct_url.json` (PEP 610), for what does not come from an index.
     pub direct_url: Option<String>,
     /// Further files that an installer writes into `dist_info`: file name and contents.
@@ -48,6 +51,7 @@ impl Archive {
             top_level: contents.top_level,
             dist_info: contents.dist_info,
             data: contents.data,
+            entry_points: contents.entry_points,
             direct_url: direct_url::text(pin),
             generated: Vec::new(),
         }
@@ -61,9 +65,10 @@ pub(super) struct Contents {
     pub(super) top_level: Vec<Entry>,
     pub(super) dist_info: String,
     pub(super) data: Option<String>,
+    pub(super) entry_points: Option<String>,
 }
 
-/// Looks into an archive, and says why if it cannot be used for `name`: one listing, one `stat`, one file read.
+/// Looks into an archive, and says why if it cannot be used for `name`: one listing, one `stat`, two files read.
 pub(super) fn inspect(root: &Path, name: &PackageName) -> Result<Contents, String> {
     let top_level = list(root).map_err(|error| match error {
         Errno::NOENT => format!("its archive {} is gone", root.display()),
@@ -90,10 +95,25 @@ pub(super) fn inspect(root: &Path, name: &PackageName) -> Result<Contents, Strin
     if let Some(path) = path_out_of_archive(&lines) {
         return Err(format!("{} names {path}, which is outside of the archive", record.display()));
     }
+    let entry_points = entry_points(&root.join(dist_info))?;
     let data = format!("{stem}.data");
     let has_data =
         top_level.iter().any(|entry| entry.file_type == FileType::Directory && entry.name == *data);
-    Ok(Contents { version, dist_info: dist_info.to_owned(), data: has_data.then_some(data), top_level })
+    Ok(Contents {
+        version,
+        dist_info: dist_info.to_owned(),
+        data: has_data.then_some(data),
+        entry_points,
+        top_level,
+    })
+}
+
+fn entry_points(dist_info: &Path) -> Result<Option<String>, String> {
+    match fs_err::read_to_string(dist_info.join("entry_points.txt")) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("its archive is damaged: {error}")),
+    }
 }
 
 /// The first path of a RECORD that climbs out of its archive: whoever uninstalls the distribution would delete it.

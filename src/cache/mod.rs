@@ -65,6 +65,8 @@ pub struct Wanted<'a> {
     pub venv: &'a Path,
     /// The store that a person asks for, to unpack wheels into.
     pub store: Option<&'a Path>,
+    /// Where it is remembered what was found, if anywhere.
+    pub plans: Option<&'a Path>,
     /// Tells how far it is.
     pub progress: &'a Progress,
 }
@@ -190,7 +192,7 @@ impl Cache {
     pub fn find(&self, wanted: Wanted) -> Result<Found, Unfound> {
         let store = match &self.kind {
             Kind::Uv(uv) => {
-                let found = parallel_asking(wanted.pins, |pin| uv.find(pin, wanted.tags));
+                let found = uv.find_all(wanted.pins, wanted.tags, wanted.plans);
                 let (archives, lease, unleased) = (self.all_of(found, wanted)?, None, None);
                 return Ok(Found { archives, lease, unleased });
             }

@@ -9,6 +9,7 @@ mod built;
 mod choice;
 mod pointer;
 mod provenance;
+mod remembered;
 mod settings;
 mod wheels;
 
@@ -20,10 +21,12 @@ use std::sync::OnceLock;
 
 use self::built::Shard;
 use self::choice::Found;
+use self::remembered::{Memory, Stamp};
 use super::Archive;
 use super::missing::Reasons;
 use crate::error::Result;
 use crate::lock::{Pin, Source};
+use crate::parallel::parallel_asking;
 use crate::python::{PackageName, Tags};
 
 /// uv's cache, with what is worth listing only once.
@@ -32,13 +35,13 @@ pub(super) struct UvCache {
     root: PathBuf,
     wheel_buckets: Vec<Bucket>,
     sdist_buckets: Vec<Bucket>,
-    /// `wheels-vN/pypi` and `wheels-vN/index/H`
-    index_wheels: Vec<Shelf>,
+    /// `wheels-vN/pypi` and `wheels-vN/index/H`: listed when first needed, as all that follows.
+    index_wheels: OnceLock<Result<Vec<Shelf>, String>>,
     /// `sdists-vN/pypi` and `sdists-vN/index/H`
-    index_built: Vec<Shelf>,
-    /// `wheels-vN/url/H`: listed when first needed.
+    index_built: OnceLock<Result<Vec<Shelf>, String>>,
+    /// `wheels-vN/url/H`
     direct_wheels: OnceLock<Vec<Shelf>>,
-    /// `sdists-vN/{url,path,editable}/H`: listed when first needed.
+    /// `sdists-vN/{url,path,editable}/H`
     direct_built: OnceLock<Vec<Shard>>,
 }
 
@@ -67,8 +70,8 @@ impl UvCache {
             return Ok(None);
         }
         Ok(Some(Self {
-            index_wheels: index_shelves(&wheel_buckets)?,
-            index_built: index_shelves(&sdist_buckets)?,
+            index_wheels: OnceLock::new(),
+            index_built: OnceLock::new(),
             root: root.to_owned(),
             wheel_buckets,
             sdist_buckets,
@@ -77,13 +80,47 @@ impl UvCache {
         }))
     }
 
-    /// Finds the best archive for `pin`, or says why there is none.
-    pub(super) fn find(&self, pin: &Pin, tags: &Tags) -> Result<Archive, Reasons> {
+    /// Finds the best archive for each pin, or says why there is none. What was found last is remembered in a folder.
+    pub(super) fn find_all(
+        &self,
+        pins: &[Pin],
+        tags: &Tags,
+        plans: Option<&Path>,
+    ) -> Vec<Result<Archive, Reasons>> {
+        let of_index: Vec<&Pin> = pins.iter().filter(|pin| pin.source == Source::Index).collect();
+        let memory = plans.filter(|_| !of_index.is_empty()).map(|plans| {
+            let buckets = self.wheel_buckets.iter().chain(&self.sdist_buckets);
+            Memory::of(plans, &self.root, buckets.map(|bucket| bucket.path.as_path()), &of_index, tags)
+        });
+        if let Some(known) = memory.as_ref().and_then(Memory::recall) {
+            return parallel_asking(pins, |pin| match known.get(&pin.name) {
+                Some(archive) if pin.source == Source::Index => Ok(archive.clone()),
+                _ => self.find(pin, tags),
+            });
+        }
+        // Before anything is looked up: what changes meanwhile is seen the next time.
+        let folders = self.folders(&of_index);
+        let found = parallel_asking(pins, |pin| self.find(pin, tags));
+        let of_index = pins.iter().zip(&found).filter(|(pin, _)| pin.source == Source::Index);
+        let archives: Result<Vec<&Archive>, _> = of_index.map(|(_, found)| found.as_ref()).collect();
+        if let (Some(memory), Ok(archives)) = (memory, archives) {
+            memory.remember(folders, &archives);
+        }
+        found
+    }
+
+    fn find(&self, pin: &Pin, tags: &Tags) -> Result<Archive, Reasons> {
         let mut found = Found::new(&self.root, pin, tags);
         match &pin.source {
             Source::Index => {
-                wheels::search(&self.index_wheels, &mut found);
-                built::search_index(&self.index_built, &mut found);
+                let [wheels, built] = self.index_shelves();
+                match (wheels, built) {
+                    (Ok(wheels), Ok(built)) => {
+                        wheels::search(wheels, &mut found);
+                        built::search_index(built, &mut found);
+                    }
+                    (Err(why), _) | (_, Err(why)) => found.reasons.other(why.clone()),
+                }
             }
             Source::Archive { url, .. } if url.path().ends_with(".whl") => {
                 wheels::search(self.direct_wheels(), &mut found);
@@ -109,6 +146,30 @@ impl UvCache {
             },
         }
         found.choose()
+    }
+
+    /// Those with wheels, and those with what was built.
+    fn index_shelves(&self) -> [&Result<Vec<Shelf>, String>; 2] {
+        [(&self.index_wheels, &self.wheel_buckets), (&self.index_built, &self.sdist_buckets)].map(
+            |(shelves, buckets)| {
+                shelves.get_or_init(|| index_shelves(buckets).map_err(|error| error.to_string()))
+            },
+        )
+    }
+
+    /// The folders that a search for pins of an index looks into, as they are now.
+    fn folders(&self, pins: &[&Pin]) -> Vec<Stamp> {
+        let mut paths = Vec::new();
+        for bucket in self.wheel_buckets.iter().chain(&self.sdist_buckets) {
+            paths.extend(["pypi", "index"].map(|kind| bucket.path.join(kind)));
+        }
+        let [wheels, built] = self.index_shelves().map(|shelves| shelves.as_deref().unwrap_or_default());
+        paths.extend(wheels.iter().chain(built).map(|shelf| shelf.path.clone()));
+        for pin in pins {
+            paths.extend(wheels.iter().filter_map(|shelf| shelf.folder(&pin.name)));
+            paths.extend(built.iter().filter_map(|shelf| shelf.folder(&pin.name)).flat_map(built::folders));
+        }
+        parallel_asking(&paths, |path| Stamp::of(path.clone()))
     }
 
     fn direct_wheels(&self) -> &[Shelf] {

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::lock::{Lock, Pin, Target};
 use crate::progress::Progress;
 use crate::sys::posix::canonicalize;
+use crate::user_folder::user_folder;
 use crate::venv::{Interpreter, Layout};
 
 /// What the locks ask for, as the cache has it.
@@ -100,6 +101,7 @@ impl Search<'_> {
             selection: &inputs.selection,
             venv: &layout.root,
             store: options.store.as_deref(),
+            plans: user_folder("plans").as_deref(),
             progress: &Progress::unless(verbosity.quiet),
         });
         let found = found?;

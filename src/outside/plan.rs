@@ -36,7 +36,7 @@ pub struct Planned {
 /// An entry point or a file that would leave its place or take the interpreter's; an archive that cannot be read.
 pub fn plan(archive: &Archive, layout: &Layout, mode: LinkMode) -> Result<Planned> {
     let Planned { mut placements, mut served, mut programs } = Planned::default();
-    let mut entry_points = read_entry_points(archive)?;
+    let mut entry_points = parsed_entry_points(archive)?;
     if archive.name.as_str() == "pip" {
         name_pip_after(layout.python_version, &mut entry_points);
     }
@@ -67,15 +67,10 @@ pub fn plan(archive: &Archive, layout: &Layout, mode: LinkMode) -> Result<Planne
     Ok(Planned { placements, served, programs })
 }
 
-fn read_entry_points(archive: &Archive) -> Result<Vec<EntryPoint>> {
+fn parsed_entry_points(archive: &Archive) -> Result<Vec<EntryPoint>> {
     let path = archive.root.join(&archive.dist_info).join("entry_points.txt");
-    match fs_err::read_to_string(&path) {
-        Ok(text) => {
-            entry_points::parse(&text).context(|| format!("{} cannot be used: {}", archive, path.display()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
+    let parsed = archive.entry_points.as_deref().map_or(Ok(Vec::new()), entry_points::parse);
+    parsed.context(|| format!("{archive} cannot be used: {}", path.display()))
 }
 
 /// pip's wheel is made by one Python and used by all: installers drop its `pip3.N` and make that of the running one.

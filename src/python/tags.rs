@@ -124,6 +124,12 @@ impl Tags {
         native.chain(self.pure.iter().map(|python| format!("{python}-none-any")))
     }
 
+    /// What tells them from the tags of another interpreter.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        let families = self.families.iter().flat_map(|(python, abi)| [python, abi]);
+        families.chain(&self.platforms).chain(&self.pure).map(String::as_str)
+    }
+
     fn rank_of(&self, python: &str, abi: &str, platform: &str) -> Option<usize> {
         let width = self.platforms.len();
         if platform == "any" {

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::process::{self, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use pep508_rs::MarkerEnvironment;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::python::Tags;
 use crate::python::tags::InterpreterFacts;
 use crate::sys::posix::modified;
-use crate::user_folder::user_folder;
+use crate::user_folder::{remember, user_folder};
 
 /// What sitefs needs to know of a virtual environment's interpreter.
 #[derive(Clone, Debug)]
@@ -168,19 +168,6 @@ fn identity(real: &Path) -> Result<String> {
 
 fn recall(file: &Path) -> Option<Answer> {
     parse(&fs_err::read(file).ok()?).ok()
-}
-
-fn remember(file: &Path, answer: &Answer) -> Result<()> {
-    let text = serde_json::to_vec(answer).context(|| "it cannot be written as JSON".to_owned())?;
-    if let Some(folder) = file.parent() {
-        fs_err::create_dir_all(folder)?;
-    }
-    let temporary = file.with_extension(format!("{}.tmp", process::id()));
-    fs_err::write(&temporary, text)?;
-    fs_err::rename(&temporary, file).inspect_err(|_| {
-        let _ = fs_err::remove_file(&temporary);
-    })?;
-    Ok(())
 }
 
 fn ask(python: &Path) -> Result<Answer> {

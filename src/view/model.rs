@@ -172,6 +172,7 @@ impl Scene {
                 top_level: directory::list(CWD, &self.path(name)).unwrap(),
                 dist_info: format!("{name}-1.0.dist-info"),
                 data: None,
+                entry_points: None,
                 direct_url: None,
                 generated: Vec::new(),
             };

@@ -55,6 +55,7 @@ impl Scene {
             top_level: directory::list(CWD, &path("archive")).unwrap(),
             dist_info: "pkg-1.0.dist-info".to_owned(),
             data: None,
+            entry_points: None,
             direct_url: None,
             generated: Vec::new(),
         };

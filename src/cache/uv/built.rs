@@ -5,6 +5,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use walkdir::{DirEntry, WalkDir};
+
 use super::choice::{Candidate, Found};
 use super::pointer::Pointer;
 use super::wheels::ReadPointer;
@@ -46,6 +48,12 @@ pub(super) fn direct_shards(buckets: &[Bucket]) -> Vec<Shard> {
         }
     }
     shards
+}
+
+/// A folder, and all below it.
+pub(super) fn folders(folder: PathBuf) -> impl Iterator<Item = PathBuf> {
+    let entries = WalkDir::new(folder).max_depth(3).into_iter().filter_map(Result::ok);
+    entries.filter(|entry| entry.file_type().is_dir()).map(DirEntry::into_path)
 }
 
 /// Offers what was built from sdists of an index.

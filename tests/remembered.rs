@@ -1,0 +1,152 @@
+//! What sitefs remembers of uv's cache is what it would find there, whatever uv and others have done to it since.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests, which clippy.toml cannot know
+
+#[path = "common/uv.rs"]
+mod uv;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fs_err as fs;
+use sitefs::cache::{Archive, Cache, Wanted};
+use sitefs::lock::{BuildSettings, Origin, Pin, Selection, Source};
+use sitefs::progress::Progress;
+use sitefs::python::PackageName;
+use sitefs::venv::interpreter::Interpreter;
+use uv::Uv;
+
+/// What changed so shortly ago is not remembered yet.
+const COARSE: Duration = Duration::from_millis(2100);
+
+/// A cache of uv's with a wheel of an index and one that uv built, and what is remembered of it.
+struct Test {
+    uv: Uv,
+    plans: PathBuf,
+}
+
+impl Test {
+    fn new() -> Self {
+        let uv = Uv::new("0.13.9");
+        let links = uv.folder().join("links");
+        fs::create_dir(&links).unwrap();
+        let sdist = uv.build("built-here", "1.0", "sdist");
+        fs::rename(&sdist, links.join(sdist.file_name().unwrap())).unwrap();
+        let plans = uv.folder().join("plans");
+        let test = Self { uv, plans };
+        test.install(&[]);
+        test
+    }
+
+    fn install(&self, options: &[&str]) {
+        let words = ["pip", "install", "--find-links", "links", "six==1.17.0", "built-here==1.0"];
+        self.uv.run(&[&words, options].concat());
+    }
+
+    fn find(&self, plans: Option<&Path>) -> Result<Vec<Archive>, String> {
+        let pins = ["six==1.17.0", "built-here==1.0"].map(pin);
+        let venv = self.uv.venv();
+        let wanted = Wanted {
+            pins: &pins,
+            tags: &Interpreter::remembered_in(None, &venv).unwrap().tags,
+            python: &venv.join("bin/python"),
+            selection: &Selection::default(),
+            venv: &venv,
+            store: None,
+            plans,
+            progress: &Progress::unless(true),
+        };
+        let found = Cache::open(&self.uv.cache()).unwrap().find(wanted);
+        found.map(|found| found.archives).map_err(|unfound| sitefs::error::Error::from(unfound).to_string())
+    }
+
+    /// Finds what is remembered, where that is what would be found anyway.
+    fn remembered(&self, what: &str) -> Result<Vec<Archive>, String> {
+        let remembered = self.find(Some(&self.plans));
+        assert_eq!(remembered, self.find(None), "{what}");
+        remembered
+    }
+
+    /// Has it be remembered, and gives the file.
+    fn remember(&self) -> PathBuf {
+        std::thread::sleep(COARSE);
+        self.remembered("anew").unwrap();
+        let mut files = fs::read_dir(&self.plans).unwrap();
+        let file = files.next().unwrap().unwrap().path();
+        assert!(files.next().is_none());
+        file
+    }
+
+    fn root(&self, name: &str) -> PathBuf {
+        let archives = self.find(None).unwrap();
+        archives.into_iter().find(|archive| archive.name.as_str() == name).unwrap().root
+    }
+}
+
+fn pin(requirement: &str) -> Pin {
+    let (name, version) = requirement.split_once("==").unwrap();
+    Pin {
+        name: PackageName::new(name),
+        version: version.parse().ok(),
+        source: Source::Index,
+        hashes: Vec::new(),
+        marker: pep508_rs::MarkerTree::default(),
+        build: BuildSettings::default(),
+        origin: Origin { file: "requirements.txt".into(), line: 1 },
+    }
+}
+
+#[test]
+fn what_is_remembered_is_what_would_be_found() {
+    let test = Test::new();
+    test.remembered("what was just installed").unwrap();
+    assert!(!test.plans.exists(), "what may still change is remembered");
+    test.remember();
+    test.remembered("nothing changed").unwrap();
+
+    let record = test.root("six").join("six-1.17.0.dist-info/RECORD");
+    fs::write(record, "").unwrap();
+    assert!(test.remembered("a file of an archive was lost").unwrap_err().contains("missing or empty"));
+    test.install(&["--reinstall", "--refresh"]);
+    test.remembered("it was got again").unwrap();
+
+    test.remember();
+    fs::remove_dir_all(test.root("built-here")).unwrap();
+    assert!(test.remembered("an archive is gone").unwrap_err().contains("is gone"));
+    test.install(&["--reinstall", "--refresh"]);
+    test.remembered("it was built again").unwrap();
+
+    test.remember();
+    test.uv.run(&["pip", "install", "six==1.16.0"]);
+    test.remembered("another version came").unwrap();
+    test.uv.run(&["cache", "clean", "six"]);
+    assert!(test.remembered("a distribution was removed").unwrap_err().contains("six"));
+}
+
+#[test]
+fn a_better_wheel_that_comes_later_is_taken() {
+    let test = Test::new();
+    let file = test.remember();
+    // uv prefers a wheel to what it built itself.
+    let wheel = test.uv.build("built-here", "1.0", "wheel");
+    fs::rename(&wheel, test.uv.folder().join("links").join(wheel.file_name().unwrap())).unwrap();
+    let before = test.root("built-here");
+    test.install(&["--reinstall", "--refresh"]);
+    assert_ne!(test.root("built-here"), before);
+    test.remembered("a wheel came").unwrap();
+    assert!(file.exists());
+}
+
+#[test]
+fn what_is_remembered_is_used_and_what_is_damaged_is_not() {
+    let test = Test::new();
+    let file = test.remember();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("\"version\":\"1.17.0\"", "\"version\":\"1.17.0.1\"")).unwrap();
+    assert_eq!(test.find(Some(&test.plans)).unwrap()[0].version, "1.17.0.1");
+    for damaged in ["", "{}", "[1]", &text[..text.len() / 2]] {
+        fs::write(&file, damaged).unwrap();
+        test.remembered(damaged).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text, "it was remembered anew");
+    }
+}
