@@ -126,6 +126,7 @@ mod merging {
             version: "1.0".to_owned(),
             dist_info,
             data: None,
+            entry_points: None,
             direct_url: None,
             generated: Vec::new(),
         }

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests, which clippy.toml cannot know
 
-#[path = "common/uv.rs"]
+mod remembered;
+#[path = "../common/uv.rs"]
 mod uv;
 
 use std::path::{Path, PathBuf};

@@ -1,20 +1,14 @@
 //! What sitefs remembers of uv's cache is what it would find there, whatever uv and others have done to it since.
 
-#![allow(clippy::unwrap_used)] // helpers of tests are tests, which clippy.toml cannot know
-
-#[path = "common/uv.rs"]
-mod uv;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err as fs;
-use sitefs::cache::{Archive, Cache, Wanted};
-use sitefs::lock::{BuildSettings, Origin, Pin, Selection, Source};
-use sitefs::progress::Progress;
-use sitefs::python::PackageName;
+use sitefs::cache::Archive;
 use sitefs::venv::interpreter::Interpreter;
-use uv::Uv;
+
+use super::uv::Uv;
+use super::{NEWEST, find_remembering, index};
 
 /// What changed so shortly ago is not remembered yet.
 const COARSE: Duration = Duration::from_millis(2100);
@@ -27,7 +21,7 @@ struct Test {
 
 impl Test {
     fn new() -> Self {
-        let uv = Uv::new("0.13.9");
+        let uv = Uv::new(NEWEST);
         let links = uv.folder().join("links");
         fs::create_dir(&links).unwrap();
         let sdist = uv.build("built-here", "1.0", "sdist");
@@ -44,20 +38,10 @@ impl Test {
     }
 
     fn find(&self, plans: Option<&Path>) -> Result<Vec<Archive>, String> {
-        let pins = ["six==1.17.0", "built-here==1.0"].map(pin);
-        let venv = self.uv.venv();
-        let wanted = Wanted {
-            pins: &pins,
-            tags: &Interpreter::remembered_in(None, &venv).unwrap().tags,
-            python: &venv.join("bin/python"),
-            selection: &Selection::default(),
-            venv: &venv,
-            store: None,
-            plans,
-            progress: &Progress::unless(true),
-        };
-        let found = Cache::open(&self.uv.cache()).unwrap().find(wanted);
-        found.map(|found| found.archives).map_err(|unfound| sitefs::error::Error::from(unfound).to_string())
+        let (cache, venv) = (self.uv.cache(), self.uv.venv());
+        let pins = ["six==1.17.0", "built-here==1.0"].map(index);
+        let tags = Interpreter::remembered_in(None, &venv).unwrap().tags;
+        find_remembering(&cache, &pins, &tags, &venv, plans).map_err(|error| error.to_string())
     }
 
     /// Finds what is remembered, where that is what would be found anyway.
@@ -80,19 +64,6 @@ impl Test {
     fn root(&self, name: &str) -> PathBuf {
         let archives = self.find(None).unwrap();
         archives.into_iter().find(|archive| archive.name.as_str() == name).unwrap().root
-    }
-}
-
-fn pin(requirement: &str) -> Pin {
-    let (name, version) = requirement.split_once("==").unwrap();
-    Pin {
-        name: PackageName::new(name),
-        version: version.parse().ok(),
-        source: Source::Index,
-        hashes: Vec::new(),
-        marker: pep508_rs::MarkerTree::default(),
-        build: BuildSettings::default(),
-        origin: Origin { file: "requirements.txt".into(), line: 1 },
     }
 }
 
