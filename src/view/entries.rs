@@ -46,10 +46,11 @@ impl Entries {
     }
 }
 
-/// What names of text end with: sources, and what servers of static files look for. A name is all that a listing tells.
-const TEXT: [&str; 20] = [
+/// What names of text end with: sources, and what servers of static files look for. A name is all that a listing tells. Not `.txt`:
+/// programs open each distribution's entry_points.txt when they start, and that costs a request where it is no link.
+const TEXT: [&str; 19] = [
     "cfg", "css", "htm", "html", "ini", "js", "json", "map", "md", "mjs", "pth", "py", "pyi", "rst", "svg",
-    "toml", "txt", "typed", "xml", "yaml",
+    "toml", "typed", "xml", "yaml",
 ];
 
 impl FromStr for Entries {
