@@ -309,6 +309,20 @@ fn the_server_does_not_end_with_the_terminal_that_it_was_started_from() {
 }
 
 #[test]
+fn status_and_unmount_of_a_directory_in_the_environment_say_which_is_meant() {
+    let Some(test) = sandbox() else { return };
+    let meant = format!("did you mean {}?", test.venv.display());
+    let of = |verb: &str, path: &Path| test.sitefs([OsStr::new(verb), path.as_os_str()]);
+    test.mount().succeeds();
+    for path in [test.site_packages(), test.venv.join("bin")] {
+        of("status", &path).fails().says(&meant);
+        of("unmount", &path).fails().says(&meant);
+    }
+    of("status", &test.root()).fails().says("is not a virtual environment");
+    test.unmount().succeeds();
+}
+
+#[test]
 fn status_tells_programs_what_is_mounted() {
     let Some(test) = sandbox() else { return };
     test.mount().succeeds();

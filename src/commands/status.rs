@@ -15,8 +15,8 @@ use crate::shell::quote;
 use crate::sys::answer::ask;
 use crate::sys::mounts;
 use crate::sys::posix::user;
-use crate::venv::resolve;
 use crate::venv::state::{MountRecord, MountedDistribution, State};
+use crate::venv::{Venv, resolve};
 use crate::view::{self, EntriesChoice, Left};
 
 pub(super) fn status(options: &StatusOptions) -> Result<()> {
@@ -24,6 +24,10 @@ pub(super) fn status(options: &StatusOptions) -> Result<()> {
         Some(venv) => {
             let root = resolve(venv)?;
             let status = Status::of(&root, options.verbose)?;
+            if status.state == Condition::Unmounted {
+                // Of another directory, such as the mount point itself, this would say that nothing is mounted.
+                Venv::open(&root)?;
+            }
             print(if options.json { status.to_json() } else { status.to_text() });
         }
         None => {
