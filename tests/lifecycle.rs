@@ -214,6 +214,54 @@ fn a_busy_unmount_says_by_whom_and_a_lazy_one_succeeds() {
     test.nothing_left(&before);
 }
 
+#[test]
+fn a_mount_in_the_mount_is_named() {
+    let Some(test) = sandbox() else { return };
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can mount a tmpfs");
+        return;
+    }
+    test.mount().succeeds();
+    let inner = test.site_packages().join("greet");
+    Outcome::of(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&inner)).succeeds();
+    let said = test.unmount().fails().says("has a tmpfs file system mounted in it");
+    said.says(&format!("umount {}", inner.display()));
+    Outcome::of(Command::new("umount").arg(&inner)).succeeds();
+    test.python(GREET).succeeds().prints("hello");
+    test.unmount().succeeds();
+}
+
+/// As a script does: `sitefs unmount /disk/venv && umount /disk`.
+#[test]
+fn what_was_unmounted_does_not_keep_its_disk() {
+    let Some(test) = sandbox() else { return };
+    if !rustix::process::geteuid().is_root() {
+        skip("only root can mount a tmpfs");
+        return;
+    }
+    let disk = test.root().join("disk");
+    fs_err::create_dir(&disk).unwrap();
+    let on_disk = |verb: &str| {
+        let mut command = test.sitefs_command([verb]);
+        if verb == "mount" {
+            command.arg("-r").arg(&test.requirements);
+        }
+        command.arg(disk.join("venv"));
+        if verb == "mount" {
+            command.arg(&test.cache);
+        }
+        Outcome::of(&mut command).succeeds()
+    };
+    for _ in 0..10 {
+        Outcome::of(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&disk)).succeeds();
+        test.uv().venv(&disk.join("venv"), &test.python);
+        test.seal_cache();
+        on_disk("mount");
+        on_disk("unmount");
+        Outcome::of(Command::new("umount").arg(&disk)).succeeds();
+    }
+}
+
 /// A shell that stood there before is in what the mount covers.
 #[test]
 fn who_was_in_site_packages_before_does_not_keep_it_mounted() {

@@ -178,7 +178,10 @@ fn detach(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<()> 
                 let holders = holders_of(point, state);
                 let patience = if holders.is_empty() { GRACE } else { BRIEFLY };
                 if started.elapsed() > patience {
-                    return Err(busy(&holders, root));
+                    return Err(match mount_in(point)? {
+                        Some(inner) => holds_a_mount(&inner, root),
+                        None => busy(&holders, root),
+                    });
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -236,6 +239,29 @@ fn let_go(point: &Path, root: &Path, lazily: bool, state: &State) -> Result<(), 
             in_time(&|| ReadOnlyTree::of(&folder)?.mount_on(&cache))?;
         }
         Err(error)
+    })
+}
+
+/// A mount in a mount, save that of the cache.
+fn mount_in(point: &Path) -> Result<Option<Mount>> {
+    let cache = point.join(CACHE_MOUNT);
+    let is_inner = |mount: &Mount| {
+        mount.point != point && mount.point.starts_with(point) && !mount.point.starts_with(&cache)
+    };
+    Ok(mounts::all()?.into_iter().rfind(is_inner))
+}
+
+fn holds_a_mount(inner: &Mount, root: &Path) -> Error {
+    let Mount { point, file_system_type, .. } = inner;
+    let error = format!(
+        "{} has a {file_system_type} file system mounted in it, on {}",
+        root.display(),
+        point.display()
+    );
+    Error::new(error).with_help(if inner.is_ours() {
+        format!("sitefs unmount {}", quote(venv_of(point)))
+    } else {
+        format!("umount {}", quote(point))
     })
 }
 

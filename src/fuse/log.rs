@@ -16,18 +16,25 @@ const LIMIT: u64 = 256 * 1024;
 const UNSENT: &str = "Failed to send FUSE reply: ";
 
 struct BoundedLog {
-    file: Mutex<File>,
+    file: Mutex<Option<File>>,
 }
+
+static LOG: BoundedLog = BoundedLog { file: Mutex::new(None) };
 
 /// Sends what this process logs to a file.
 ///
 /// # Errors
 /// This process logs already.
 pub(super) fn start(file: File) -> Result<()> {
-    ::log::set_boxed_logger(Box::new(BoundedLog { file: Mutex::new(file) }))
-        .map_err(|error| Error::new("the log cannot be used").because(error))?;
+    *LOG.file.lock() = Some(file);
+    ::log::set_logger(&LOG).map_err(|error| Error::new("the log cannot be used").because(error))?;
     ::log::set_max_level(LevelFilter::Info);
     Ok(())
+}
+
+/// Closes that file. What is logged from then on is lost.
+pub(super) fn stop() {
+    *LOG.file.lock() = None;
 }
 
 impl Log for BoundedLog {
@@ -41,9 +48,10 @@ impl Log for BoundedLog {
         }
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let line = format!("{:.3} {} {}\n", since_epoch.as_secs_f64(), record.level(), record.args());
-        let mut file = self.file.lock();
-        // A log that cannot be written must not disturb the mount.
-        let _ = append(&mut file, line.as_bytes());
+        if let Some(file) = self.file.lock().as_mut() {
+            // A log that cannot be written must not disturb the mount.
+            let _ = append(file, line.as_bytes());
+        }
     }
 
     fn flush(&self) {}

@@ -195,7 +195,7 @@ pub fn start(server: Server) -> Result<Running> {
     ::log::info!("serving {} as process {}", point.display(), record.pid);
     let (sender, events) = channel();
     let ended = sender.clone();
-    watch::start(Arc::clone(&view), session.notifier(), asked);
+    watch::start(Arc::downgrade(&view), session.notifier(), asked);
     std::thread::spawn(move || forward_signals(signals, &sender));
     let notifier = session.notifier();
     // A thread of its own: the kernel may wait for an answer of ours before it takes what it is told.
@@ -267,6 +267,9 @@ impl Running {
         if let Err(error) = undo(&root, &state, lock.as_ref()) {
             ::log::error!("{error}");
         }
+        // `unmount` waits for the lock, and whoever called it may unmount the disk next: nothing else of that is open then.
+        log::stop();
+        drop(lock);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Asking {
 }
 
 /// Watches the archives of a view in a thread, which sleeps as long as nothing vanishes.
-pub(super) fn start(view: Arc<View>, notifier: Notifier, mut asked: Asked) {
+pub(super) fn start(view: Weak<View>, notifier: Notifier, mut asked: Asked) {
     std::thread::spawn(move || {
         let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
         let changes = changes
@@ -69,7 +69,8 @@ pub(super) fn start(view: Arc<View>, notifier: Notifier, mut asked: Asked) {
                 ::log::warn!("the cache cannot be watched, what vanishes is seen late: {errno}");
             })
             .ok();
-        loop {
+        // The view ends with who serves it, not with this, since the kernel takes its time for the end of a watch.
+        while let Some(view) = view.upgrade() {
             if let Some(changes) = &changes {
                 watch(&view, changes);
             }
@@ -80,6 +81,7 @@ pub(super) fn start(view: Arc<View>, notifier: Notifier, mut asked: Asked) {
                 look(&view, &notifier);
                 drop(pending);
             }
+            drop(view);
             if !asked.wait(changes.as_ref()) {
                 return;
             }
