@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::folders::by_folder;
+use super::folders::{Folder, by_folder};
 use super::journal::{Journal, Placed, installed_since};
-use super::make::{Difficulty, Numbered, make_all, remove_staging, stage};
+use super::make::{Difficulty, Missing, make_all, remove_staging, stage};
 use super::root::{Presence, Root};
 use super::{Applied, Placement, directories_above};
 use crate::error::Result;
@@ -30,64 +30,97 @@ pub fn apply(
 ) -> Result<Applied, Difficulty> {
     let root = Root::open(root)?;
     let before = Journal::load(state)?.unwrap_or_default();
-    let wanted = settled(placements);
-    let placed = parallel(&wanted, |placement| Placed::of(placement));
-    let placed = placed.into_iter().collect::<Result<Vec<Placed>>>()?;
-    let wanted: Vec<Numbered> = wanted.into_iter().enumerate().collect();
-    let is_new =
-        |((_, placement), placed): &(&Numbered, &Placed)| before.files.get(&placement.path) != Some(*placed);
-    let new: Vec<Numbered> = wanted.iter().zip(&placed).filter(is_new).map(|(wanted, _)| *wanted).collect();
-    let mut planned: BTreeMap<PathBuf, Placed> =
-        wanted.iter().map(|(_, placement)| placement.path.clone()).zip(placed).collect();
-    let staged = stage(&root, state, &new, progress)?;
+    let wanted = Wanted::all(placements, &before)?;
+    let new: Vec<&Placement> =
+        wanted.iter().filter(|wanted| wanted.is_new).map(|wanted| wanted.placement).collect();
+    let staging = stage(&root, state, &new, progress)?;
 
     begin()?;
-    let obsolete = before.files.iter().filter(|(path, placed)| planned.get(*path) != Some(placed));
-    let obsolete: Vec<PathBuf> = obsolete.map(|(path, _)| path.clone()).collect();
+    let stays: HashSet<&Path> =
+        wanted.iter().filter(|wanted| !wanted.is_new).map(|wanted| wanted.placement.path.as_path()).collect();
+    let obsolete: Vec<PathBuf> =
+        before.files.keys().filter(|path| !stays.contains(path.as_path())).cloned().collect();
     remove_unchanged(&root, &before, &obsolete)?;
+    let folders = by_folder(wanted.iter().map(|wanted| (wanted.placement.path.as_path(), wanted)));
+    let one_of_each = folders.iter().filter_map(|folder| folder.entries.first());
+    let directories = directories_above(one_of_each.map(|(_, wanted)| wanted.placement.path.as_path()));
     // A link may take the place of a directory of ours.
-    let wanted_directories = directories_above(planned.keys().map(PathBuf::as_path));
-    let is_obsolete = |directory: &&PathBuf| !wanted_directories.contains(directory.as_path());
+    let is_obsolete = |directory: &&PathBuf| !directories.contains(directory.as_path());
     remove_directories(&root, before.directories.iter().filter(is_obsolete))?;
 
+    let needed = Needed::of(&root, directories, &before.directories)?;
     let mut applied = Applied::default();
     let mut missing = Vec::new();
-    let folders = by_folder(wanted.iter().map(|wanted| (wanted.1.path.as_path(), *wanted)));
-    for (folder, there) in folders.iter().zip(parallel(&folders, |folder| root.look_at_all(folder))) {
-        for ((_, (number, placement)), there) in folder.entries.iter().zip(there?) {
-            match there {
-                None => missing.push((*number, *placement)),
-                Some(there) if planned.get(&placement.path).is_some_and(|placed| placed.is(&there)) => {}
-                Some(_) => {
-                    applied.kept.insert(placement.path.clone());
-                }
-            }
+    for looked in parallel(&folders, |folder| what_is_missing(&root, folder, &needed)) {
+        let (folder, kept) = looked?;
+        missing.push(folder);
+        applied.kept.extend(kept);
+    }
+    missing.retain(|folder| !folder.entries.is_empty());
+    let files = wanted.into_iter().filter(|wanted| !applied.kept.contains(&wanted.placement.path));
+    let files = files.map(|wanted| (wanted.placement.path.clone(), wanted.placed)).collect();
+    Journal { files, directories: needed.ours.iter().map(|path| path.to_path_buf()).collect() }
+        .save(state)?;
+    make_all(&root, state, staging, &needed.new, &missing, progress)?;
+    applied.hiding = needed.hiding.iter().map(|path| path.to_path_buf()).collect();
+    Ok(applied)
+}
+
+/// A placement, what the journal will say of it, and whether it does not yet.
+struct Wanted<'a> {
+    placement: &'a Placement,
+    placed: Placed,
+    is_new: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn all(placements: &'a [Placement], before: &Journal) -> Result<Vec<Self>> {
+        let wanted = parallel(&settled(placements), |placement| {
+            let placed = Placed::of(placement)?;
+            let is_new = before.files.get(&placement.path) != Some(&placed);
+            Ok(Self { placement, placed, is_new })
+        });
+        wanted.into_iter().collect()
+    }
+}
+
+/// What of a directory is to be made, and the paths where the environment has something of its own, or above.
+fn what_is_missing<'a>(
+    root: &Root,
+    folder: &Folder<'a, &Wanted<'a>>,
+    needed: &Needed,
+) -> Result<(Folder<'a, Missing<'a>>, Vec<PathBuf>)> {
+    let mut missing = Folder { path: folder.path, entries: Vec::new() };
+    let path = |(_, wanted): &(&Path, &Wanted)| wanted.placement.path.clone();
+    if folder.path.ancestors().any(|above| needed.hiding.contains(above)) {
+        return Ok((missing, folder.entries.iter().map(path).collect()));
+    }
+    let directory = if needed.new.contains(folder.path) { None } else { root.below(folder.path)? };
+    let mut kept = Vec::new();
+    for entry in &folder.entries {
+        let (name, Wanted { placement, placed, is_new }) = *entry;
+        let is = directory.as_ref().map(|directory| directory.is(name, placed)).transpose()?;
+        match is.flatten() {
+            None => missing.entries.push((name, Missing { placement, is_finished: *is_new })),
+            Some(true) => {}
+            Some(false) => kept.push(path(entry)),
         }
     }
-    planned.retain(|path, _| !applied.kept.contains(path));
-
-    let Needed { ours, new, hiding } = Needed::of(&root, planned.keys(), &before.directories)?;
-    if !hiding.is_empty() {
-        let is_hidden = |path: &Path| path.ancestors().any(|above| hiding.contains(above));
-        applied.kept.extend(planned.keys().filter(|path| is_hidden(path)).cloned());
-        planned.retain(|path, _| !is_hidden(path));
-        missing.retain(|(_, placement)| !is_hidden(&placement.path));
-    }
-    applied.hiding = hiding;
-    Journal { files: planned, directories: ours }.save(state)?;
-    create_directories(&root, &new)?;
-    make_all(&root, state, &missing, &staged, progress)?;
-    Ok(applied)
+    Ok((missing, kept))
 }
 
 /// The placements that count, by path. One that a later one hides, by a file or by a directory in its place, still hides what
 /// is below it: so it is in a view, too.
 fn settled(placements: &[Placement]) -> Vec<&Placement> {
-    let all: BTreeMap<&Path, &Placement> =
-        placements.iter().map(|placement| (placement.path.as_path(), placement)).collect();
-    let directories = directories_above(all.keys().copied());
-    if !all.keys().any(|path| directories.contains(path)) {
-        return all.into_values().collect();
+    let mut all: Vec<&Placement> = placements.iter().rev().collect();
+    // Compared as text, which is faster than by components.
+    all.sort_by_key(|placement| placement.path.as_os_str());
+    all.dedup_by_key(|placement| placement.path.as_os_str());
+    let is_file = |path: &&Path| {
+        all.binary_search_by_key(&path.as_os_str(), |placement| placement.path.as_os_str()).is_ok()
+    };
+    if !directories_above(all.iter().map(|placement| placement.path.as_path())).iter().any(is_file) {
+        return all;
     }
     let (mut files, mut directories) = (HashSet::new(), HashSet::new());
     let mut counting = BTreeMap::new();
@@ -117,14 +150,6 @@ pub fn undo(root: &Path, state: &State) -> Result<()> {
     Journal::remove(state)
 }
 
-fn create_directories(root: &Root, new: &BTreeSet<PathBuf>) -> Result<()> {
-    for folder in by_folder(new.iter().map(|path| (path.as_path(), ()))) {
-        let directory = root.needed(folder.path)?;
-        folder.entries.iter().try_for_each(|(name, ())| directory.create_directory(name))?;
-    }
-    Ok(())
-}
-
 /// Removes those files that are as the journal says, and the bytecode that Python made of them: left behind, it would
 /// keep their directories, which import as empty packages. A file that is gone already may have left its bytecode when
 /// this was cut short.
@@ -135,12 +160,13 @@ fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result
         let Some(directory) = root.below(folder.path)? else { return Ok(()) };
         let mut gone = HashSet::new();
         for (name, placed) in &folder.entries {
-            let is_gone = match (placed, directory.look(name)?) {
-                (Some(placed), Some(there)) if placed.is(&there) && !placed.is_of(&theirs) => {
+            let Some(placed) = placed else { continue };
+            let is_gone = match directory.is(name, placed)? {
+                Some(true) if !placed.is_of(&theirs) => {
                     directory.remove_file(name)?;
                     true
                 }
-                (_, there) => there.is_none(),
+                there => there.is_none(),
             };
             if let (true, Some("py"), Some(module)) =
                 (is_gone, name.extension().and_then(OsStr::to_str), name.file_stem())
@@ -165,35 +191,37 @@ fn remove_bytecode(directory: &Root, modules: &HashSet<&OsStr>) -> Result<()> {
     directory.remove_directory_if_empty(cache)
 }
 
-/// Removes directories that are empty, children first.
+/// Removes directories that are empty, the deepest first.
 fn remove_directories<'a>(root: &Root, directories: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
-    for folder in by_folder(directories.map(|path| (path.as_path(), ()))).iter().rev() {
-        if let Some(directory) = root.below(folder.path)? {
-            folder.entries.iter().try_for_each(|(name, ())| directory.remove_directory_if_empty(name))?;
-        }
+    let mut by_depth: BTreeMap<usize, Vec<&Path>> = BTreeMap::new();
+    for path in directories {
+        by_depth.entry(path.components().count()).or_default().push(path);
+    }
+    for paths in by_depth.into_values().rev() {
+        let folders = by_folder(paths.into_iter().map(|path| (path, ())));
+        let removed = parallel(&folders, |folder| {
+            let Some(directory) = root.below(folder.path)? else { return Ok(()) };
+            folder.entries.iter().try_for_each(|(name, ())| directory.remove_directory_if_empty(name))
+        });
+        removed.into_iter().collect::<Result<()>>()?;
     }
     Ok(())
 }
 
 /// The directories that files need.
 #[derive(Default)]
-struct Needed {
+struct Needed<'a> {
     /// Those that sitefs has made or must make, parents first.
-    ours: BTreeSet<PathBuf>,
+    ours: Vec<&'a Path>,
     /// Of these, those that are not there.
-    new: BTreeSet<PathBuf>,
+    new: HashSet<&'a Path>,
     /// What the user has in the place of one.
-    hiding: BTreeSet<PathBuf>,
+    hiding: HashSet<&'a Path>,
 }
 
-impl Needed {
-    fn of<'a>(
-        root: &Root,
-        paths: impl Iterator<Item = &'a PathBuf>,
-        ours: &BTreeSet<PathBuf>,
-    ) -> Result<Self> {
-        let mut directories: Vec<&Path> =
-            directories_above(paths.map(PathBuf::as_path)).into_iter().collect();
+impl<'a> Needed<'a> {
+    fn of(root: &Root, directories: HashSet<&'a Path>, ours: &BTreeSet<PathBuf>) -> Result<Self> {
+        let mut directories: Vec<&Path> = directories.into_iter().collect();
         directories.sort_unstable();
         let mut needed = Self::default();
         for directory in directories {
@@ -204,14 +232,14 @@ impl Needed {
             let presence = if is_below_new { Presence::Absent } else { root.directory(directory)? };
             match presence {
                 Presence::Hidden => {
-                    needed.hiding.insert(directory.to_path_buf());
+                    needed.hiding.insert(directory);
                 }
                 Presence::There if !ours.contains(directory) => {}
                 presence => {
                     if presence == Presence::Absent {
-                        needed.new.insert(directory.to_path_buf());
+                        needed.new.insert(directory);
                     }
-                    needed.ours.insert(directory.to_path_buf());
+                    needed.ours.push(directory);
                 }
             }
         }

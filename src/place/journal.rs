@@ -114,6 +114,11 @@ impl Placed {
         self.distribution.as_ref().is_some_and(|distribution| distributions.contains(distribution))
     }
 
+    /// Whether it is a symbolic link.
+    pub(super) fn is_symlink(&self) -> bool {
+        matches!(self.trace, Trace::Symlink(_))
+    }
+
     /// Whether what is there is still as it was made.
     pub(super) fn is(&self, there: &Trace) -> bool {
         self.trace == *there
@@ -128,15 +133,17 @@ pub fn changed(root: &Path, state: &State) -> Result<Vec<PathBuf>> {
     let Some(journal) = Journal::load(state)? else { return Ok(Vec::new()) };
     let root = Root::open(root)?;
     let folders = by_folder(journal.files.iter().map(|(path, placed)| (path.as_path(), (path, placed))));
-    let mut changed = Vec::new();
-    for (folder, there) in folders.iter().zip(parallel(&folders, |folder| root.look_at_all(folder))) {
-        for ((_, (path, placed)), there) in folder.entries.iter().zip(there?) {
-            if there.is_some_and(|there| !placed.is(&there)) {
+    let changed = parallel(&folders, |folder| {
+        let mut changed = Vec::new();
+        let Some(directory) = root.below(folder.path)? else { return Ok(changed) };
+        for (name, (path, placed)) in &folder.entries {
+            if directory.is(name, placed)? == Some(false) {
                 changed.push((*path).clone());
             }
         }
-    }
-    Ok(changed)
+        Ok(changed)
+    });
+    Ok(changed.into_iter().collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// Distributions that were installed anew since they were made: who did that has written INSTALLER. All their files are
@@ -148,7 +155,7 @@ pub(super) fn installed_since(root: &Root, journal: &Journal) -> Result<HashSet<
     };
     let mut names = HashSet::new();
     for (path, placed) in journal.files.iter().filter(|(path, _)| is_installer(path)) {
-        if root.look(path)?.is_some_and(|there| !placed.is(&there)) {
+        if root.is(path, placed)? == Some(false) {
             names.extend(placed.distribution.clone());
         }
     }

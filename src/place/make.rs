@@ -1,12 +1,12 @@
-//! Making one file. It is finished in `.sitefs/staging/` and then gets its name.
+//! Making files. What takes room is finished in `.sitefs/staging/`, a tree like that of the environment, and then gets its name.
 
 use std::collections::HashSet;
-use std::fs::{File, FileTimes};
+use std::fs::{File, FileTimes, Metadata};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::folders::by_folder;
+use super::folders::{Folder, by_folder};
 use super::journal::GENERATED_TIME;
 use super::root::Root;
 use super::{Content, Placement};
@@ -33,89 +33,128 @@ impl<E: Into<Error>> From<E> for Difficulty {
     }
 }
 
-/// A placement, and the number that its unfinished file is named by.
-pub(super) type Numbered<'a> = (usize, &'a Placement);
+/// A placement that is to be made, and whether its file is finished in the staging directory already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing<'a> {
+    pub(super) placement: &'a Placement,
+    pub(super) is_finished: bool,
+}
 
-/// Finishes what takes room, without giving it its name, and tries whether a link can be made: what cannot be then costs
-/// nothing of what is there. Gives the numbers of what is finished.
+/// Finishes what takes room in a directory of its own, under the same path as it shall have, and tries whether a link or a clone
+/// can be made: what cannot be then costs nothing of what is there. Gives that directory.
 pub(super) fn stage(
     root: &Root,
     state: &State,
-    placements: &[Numbered],
+    placements: &[&Placement],
     progress: &Progress,
-) -> Result<HashSet<usize>, Difficulty> {
+) -> Result<Option<Root>, Difficulty> {
     remove_staging(state)?;
     if placements.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(None);
     }
-    let (links, files): (Vec<Numbered>, Vec<Numbered>) =
-        placements.iter().partition(|(_, placement)| is_link(&placement.content));
-    let staged = fs_err::create_dir(state.staging())
-        .map_err(Difficulty::from)
-        .and_then(|()| links.first().map_or(Ok(()), |(_, link)| try_link(root, state, link)))
-        .and_then(|()| finish_all(root, state, files, progress));
-    if staged.is_err() {
-        remove_staging(state)?;
+    let staging = create_staging(state)?;
+    let staged =
+        try_one(root, &staging, placements).and_then(|()| finish_all(root, &staging, placements, progress));
+    match staged {
+        Ok(()) => Ok(Some(staging)),
+        Err(difficulty) => {
+            remove_staging(state)?;
+            Err(difficulty)
+        }
     }
-    staged
 }
 
-fn try_link(root: &Root, state: &State, link: &Placement) -> Result<(), Difficulty> {
-    let staging = Root::open(&state.staging())?;
-    let made = staging.place(Path::new("trial")).and_then(|place| make_link(&place, &link.content));
-    made.map_err(|errno| difficulty(&errno.into(), &link.content, &root.path(&link.path)))
+fn create_staging(state: &State) -> Result<Root> {
+    fs_err::create_dir(state.staging())?;
+    Root::open(&state.staging())
+}
+
+/// What the file system does not do at all shows at the first link or clone.
+fn try_one(root: &Root, staging: &Root, placements: &[&Placement]) -> Result<(), Difficulty> {
+    let is_to_try = |placement: &&&Placement| {
+        is_link(&placement.content) || matches!(placement.content, Content::Clone(_))
+    };
+    let Some(placement) = placements.iter().find(is_to_try) else { return Ok(()) };
+    let trial = Path::new("trial");
+    let difficult = |errno: Errno| difficulty(&errno.into(), &placement.content, &root.path(&placement.path));
+    let place = staging.place(trial).map_err(difficult)?;
+    if is_link(&placement.content) {
+        make_link(&place, &placement.content).map_err(difficult)?;
+    } else {
+        finish(root, placement, &place)?;
+    }
+    Ok(staging.remove_file(trial)?)
 }
 
 fn finish_all(
     root: &Root,
-    state: &State,
-    mut files: Vec<Numbered>,
+    staging: &Root,
+    placements: &[&Placement],
     progress: &Progress,
-) -> Result<HashSet<usize>, Difficulty> {
-    let staging = state.staging();
-    let counter = progress.counting("files", files.len());
-    let one = |(number, placement): &Numbered| {
-        finish(root, placement, &staging.join(number.to_string()))?;
-        counter.one_more();
-        Ok::<_, Difficulty>(*number)
-    };
-    // What the file system does not do at all shows at the first clone.
-    if let Some(clone) = files.iter().position(|(_, it)| matches!(it.content, Content::Clone(_))) {
-        files.swap(0, clone);
-    }
-    let (first, rest) = files.split_at(files.len().min(1));
-    let first = first.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-    first.into_iter().map(Ok).chain(parallel(rest, one)).collect()
+) -> Result<(), Difficulty> {
+    let files = placements.iter().filter(|placement| !is_link(&placement.content));
+    let folders = by_folder(files.map(|placement| (placement.path.as_path(), *placement)));
+    let counter = progress.counting("files", folders.iter().map(|folder| folder.entries.len()).sum());
+    let finished = parallel(&folders, |folder| {
+        let directory = staging.made(folder.path)?;
+        for (file_name, placement) in &folder.entries {
+            finish_in(root, &directory, file_name, placement)?;
+            counter.one_more();
+        }
+        Ok::<_, Difficulty>(())
+    });
+    finished.into_iter().collect()
 }
 
-/// Makes files that are not there, of which some are finished. One that was removed behind our back is not.
+/// Makes what is not there. A directory that is not either comes with all that is finished in it, by one rename. What was
+/// made before and was removed behind our back is not finished.
 pub(super) fn make_all(
     root: &Root,
     state: &State,
-    missing: &[Numbered],
-    finished: &HashSet<usize>,
+    staging: Option<Root>,
+    new: &HashSet<&Path>,
+    missing: &[Folder<Missing>],
     progress: &Progress,
 ) -> Result<(), Difficulty> {
-    let staging = state.staging();
-    if !missing.is_empty() {
-        fs_err::create_dir_all(&staging)?;
+    if missing.is_empty() {
+        return Ok(remove_staging(state)?);
     }
-    let counter = progress.counting("files", missing.len());
-    let folders = by_folder(missing.iter().map(|missing| (missing.1.path.as_path(), *missing)));
-    let made = parallel(&folders, |folder| {
-        let directory = root.needed(folder.path)?;
-        for (file_name, (number, placement)) in &folder.entries {
-            let unfinished = staging.join(number.to_string());
-            if !is_link(&placement.content) && !finished.contains(number) {
-                finish(root, placement, &unfinished)?;
+    let staging = staging.map_or_else(|| create_staging(state), Ok)?;
+    let moved = move_whole(root, &staging, new);
+    let counter = progress.counting("files", missing.iter().map(|folder| folder.entries.len()).sum());
+    let made = parallel(missing, |folder| {
+        let came_along = folder.path.ancestors().any(|above| moved.contains(above));
+        let directory = root.made(folder.path)?;
+        for (file_name, Missing { placement, is_finished }) in &folder.entries {
+            if is_link(&placement.content) {
+                let made = directory.place(file_name).and_then(|place| make_link(&place, &placement.content));
+                made.map_err(|errno| {
+                    difficulty(&errno.into(), &placement.content, &directory.path(file_name))
+                })?;
+            } else if !(came_along && *is_finished) {
+                let unfinished = staging.made(folder.path)?;
+                if !is_finished {
+                    finish_in(root, &unfinished, file_name, placement)?;
+                }
+                name(&directory, &unfinished, file_name, placement)?;
             }
-            name(&directory, file_name, placement, &unfinished)?;
             counter.one_more();
         }
         Ok::<_, Difficulty>(())
     });
     made.into_iter().collect::<Result<(), Difficulty>>()?;
     Ok(remove_staging(state)?)
+}
+
+/// Moves directories that are not there out of the staging directory, and gives those that were moved. What is in the others is
+/// moved file by file, which also tells why it cannot be.
+fn move_whole<'a>(root: &Root, staging: &Root, new: &HashSet<&'a Path>) -> HashSet<&'a Path> {
+    let is_highest = |path: &&Path| !path.parent().is_some_and(|above| new.contains(above));
+    let move_one = |path: &&Path| {
+        let (from, to) = (staging.place(path), root.place(path));
+        from.and_then(|from| to?.move_here(&from)).is_ok()
+    };
+    new.iter().copied().filter(is_highest).filter(move_one).collect()
 }
 
 fn is_link(content: &Content) -> bool {
@@ -130,21 +169,22 @@ pub(super) fn remove_staging(state: &State) -> Result<()> {
     }
 }
 
-/// Gives a file its name in a directory: a finished one, or a link.
-fn name(
+/// Gives a finished file its name.
+fn name(to: &Root, from: &Root, file_name: &Path, placement: &Placement) -> Result<(), Difficulty> {
+    let named = from.place(file_name).and_then(|from| to.place(file_name)?.move_here(&from));
+    named.map_err(|errno| difficulty(&errno.into(), &placement.content, &to.path(file_name)))
+}
+
+fn finish_in(
+    root: &Root,
     directory: &Root,
     file_name: &Path,
     placement: &Placement,
-    finished: &Path,
 ) -> Result<(), Difficulty> {
-    let named = directory.place(file_name).and_then(|place| {
-        if is_link(&placement.content) {
-            make_link(&place, &placement.content)
-        } else {
-            place.move_here(finished)
-        }
-    });
-    named.map_err(|errno| difficulty(&errno.into(), &placement.content, &directory.path(file_name)))
+    let place = directory
+        .place(file_name)
+        .map_err(|errno| difficulty(&errno.into(), &placement.content, &root.path(&placement.path)))?;
+    finish(root, placement, &place)
 }
 
 fn make_link(place: &Place, content: &Content) -> Result<(), Errno> {
@@ -156,25 +196,27 @@ fn make_link(place: &Place, content: &Content) -> Result<(), Errno> {
 }
 
 /// Writes a file whole, with its mode and its time.
-fn finish(root: &Root, placement: &Placement, unfinished: &Path) -> Result<(), Difficulty> {
+fn finish(root: &Root, placement: &Placement, unfinished: &Place) -> Result<(), Difficulty> {
     let failed = |error: io::Error| difficulty(&error, &placement.content, &root.path(&placement.path));
+    let create = |executable: bool| unfinished.create_file(executable).map_err(|errno| failed(errno.into()));
     match &placement.content {
         Content::Bytes { bytes, executable } => {
-            let mut options = fs_err::OpenOptions::new();
-            let mut file =
-                posix::executable(&mut options, *executable).write(true).create_new(true).open(unfinished)?;
+            let mut file = create(*executable)?;
             file.write_all(bytes).map_err(&failed)?;
-            set_time(file.file(), GENERATED_TIME)?;
+            set_time(&file, GENERATED_TIME)?;
         }
         Content::Clone(from) => {
-            let source = fs_err::File::open(from)?;
-            let file = clone_file(source.file(), unfinished).map_err(&failed)?;
-            make_like(source.file(), &file, false)?;
+            let source = fs_err::File::open(from)?.into_file();
+            let metadata = source.metadata()?;
+            let file = clone_file(&source, unfinished, posix::is_executable(&metadata)).map_err(&failed)?;
+            make_like(&metadata, &file, false)?;
         }
         Content::Copy { from, executable } => {
-            let (mut source, mut file) = (fs_err::File::open(from)?, fs_err::File::create_new(unfinished)?);
-            copy_bytes(source.file_mut(), file.file_mut()).map_err(&failed)?;
-            make_like(source.file(), file.file(), *executable)?;
+            let mut source = fs_err::File::open(from)?.into_file();
+            let metadata = source.metadata()?;
+            let mut file = create(*executable || posix::is_executable(&metadata))?;
+            copy_bytes(&mut source, &mut file).map_err(&failed)?;
+            make_like(&metadata, &file, *executable)?;
         }
         Content::Symlink(_) | Content::HardLink(_) => {}
     }
@@ -182,10 +224,9 @@ fn finish(root: &Root, placement: &Placement, unfinished: &Path) -> Result<(), D
 }
 
 /// Gives a copy the time and the mode of its source. A cache may be read-only; the copy is the user's own.
-fn make_like(source: &File, copy: &File, executable: bool) -> Result<()> {
-    let metadata = source.metadata()?;
-    posix::copy_mode(&metadata, copy, executable)?;
-    set_time(copy, posix::modified(&metadata).0)
+fn make_like(source: &Metadata, copy: &File, executable: bool) -> Result<()> {
+    posix::copy_mode(source, copy, executable)?;
+    set_time(copy, posix::modified(source).0)
 }
 
 fn set_time(file: &File, seconds: i64) -> Result<()> {

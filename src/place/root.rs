@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::folders::Folder;
-use super::journal::Trace;
+use super::journal::{Placed, Trace};
 use crate::error::{Error, Result};
 use crate::sys::beneath::{self, Place};
 use crate::sys::directory::Entry;
@@ -43,6 +42,23 @@ impl Root {
         beneath::place(self.directory.as_fd(), relative)
     }
 
+    /// The same, made if it is not there, with those above it. Another thread may be making it, too.
+    pub(super) fn made(&self, relative: &Path) -> Result<Self> {
+        if let Some(directory) = self.below(relative)? {
+            return Ok(directory);
+        }
+        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name().map(Path::new)) else {
+            return Err(self.failed("made", relative, Errno::NOENT));
+        };
+        let parent = self.made(parent)?;
+        match parent.place(name).and_then(|place| place.create_directory()) {
+            Ok(()) | Err(Errno::EXIST) => {
+                parent.below(name)?.ok_or_else(|| self.failed("made", relative, Errno::NOTDIR))
+            }
+            Err(errno) => Err(self.failed("made", relative, errno)),
+        }
+    }
+
     /// A directory below, to work in without walking its path again; nothing where there is none.
     pub(super) fn below(&self, relative: &Path) -> Result<Option<Self>> {
         match beneath::directory(self.directory.as_fd(), relative) {
@@ -52,11 +68,6 @@ impl Root {
         }
     }
 
-    /// The same for one that must be there.
-    pub(super) fn needed(&self, relative: &Path) -> Result<Self> {
-        self.below(relative)?.ok_or_else(|| self.failed("opened", relative, Errno::NOENT))
-    }
-
     /// Whether nothing is at a path, and nothing but directories above it.
     pub(super) fn is_vacant(&self, relative: &Path) -> bool {
         self.place(relative).and_then(|place| place.look()) == Err(Errno::NOENT)
@@ -64,7 +75,18 @@ impl Root {
 
     /// What an entry is; nothing where nothing is.
     pub(super) fn look(&self, relative: &Path) -> Result<Option<Trace>> {
-        match self.place(relative).and_then(|place| place.look()) {
+        self.seen(relative, self.place(relative).and_then(|place| place.look()))
+    }
+
+    /// Whether an entry is as the journal says; nothing where nothing is.
+    pub(super) fn is(&self, relative: &Path, placed: &Placed) -> Result<Option<bool>> {
+        let look = |place: Place| if placed.is_symlink() { place.look_for_link() } else { place.look() };
+        let there = self.seen(relative, self.place(relative).and_then(look))?;
+        Ok(there.map(|there| placed.is(&there)))
+    }
+
+    fn seen(&self, relative: &Path, found: Result<Found, Errno>) -> Result<Option<Trace>> {
+        match found {
             Ok(Found::Symlink(target)) => Ok(Some(Trace::Symlink(target))),
             Ok(Found::File { size, modified: (seconds, nanoseconds) }) => {
                 Ok(Some(Trace::File { size, seconds, nanoseconds }))
@@ -72,14 +94,6 @@ impl Root {
             Ok(Found::Other) => Ok(Some(Trace::Other)),
             Err(errno) if is_absent(errno) => Ok(None),
             Err(errno) => Err(self.failed("looked at", relative, errno)),
-        }
-    }
-
-    /// What is at each path of a directory; nothing anywhere where it is not there.
-    pub(super) fn look_at_all<T>(&self, folder: &Folder<T>) -> Result<Vec<Option<Trace>>> {
-        match self.below(folder.path)? {
-            Some(directory) => folder.entries.iter().map(|(name, _)| directory.look(name)).collect(),
-            None => Ok(folder.entries.iter().map(|_| None).collect()),
         }
     }
 
@@ -100,12 +114,6 @@ impl Root {
             Err(errno) if is_absent(errno) => Ok(None),
             Err(errno) => Err(self.failed("listed", relative, errno)),
         }
-    }
-
-    pub(super) fn create_directory(&self, relative: &Path) -> Result<()> {
-        self.place(relative)
-            .and_then(|place| place.create_directory())
-            .map_err(|errno| self.failed("made", relative, errno))
     }
 
     pub(super) fn remove_file(&self, relative: &Path) -> Result<()> {

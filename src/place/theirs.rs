@@ -24,10 +24,9 @@ pub fn is_free(root: &Path, state: &State) -> Result<impl Fn(&Path) -> Result<bo
             return Ok(true);
         }
         let is_ours = |path: &Path| -> Result<bool> {
-            Ok(match (journal.files.get(path), root.look(path)?) {
-                (_, None) => true,
-                (Some(placed), Some(there)) => placed.is(&there) && !placed.is_of(&theirs),
-                (None, Some(_)) => false,
+            Ok(match journal.files.get(path) {
+                Some(placed) => root.is(path, placed)?.is_none_or(|is| is && !placed.is_of(&theirs)),
+                None => root.look(path)?.is_none(),
             })
         };
         for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {

@@ -48,15 +48,9 @@ pub fn place<'a>(start: BorrowedFd<'a>, path: &'a Path) -> Result<Place<'a>, Err
         _ if path.as_os_str().is_empty() => (path, Path::new(".")),
         _ => return Err(Errno::XDEV),
     };
-    if parent.components().any(|component| !matches!(component, Component::Normal(_))) {
-        return Err(Errno::XDEV);
-    }
-    if parent.as_os_str().is_empty() {
-        return Ok(Place { directory: Held::Start(start), name });
-    }
-    let opened = open_directory_below(start, parent, DIRECTORY);
-    let directory = opened.unwrap_or_else(|| walk(start, parent))?;
-    Ok(Place { directory: Held::Below(directory), name })
+    let is_start = parent.as_os_str().is_empty();
+    let directory = if is_start { Held::Start(start) } else { Held::Below(directory(start, parent)?) };
+    Ok(Place { directory, name })
 }
 
 /// Opens a directory below `start`, to be held; `start` itself for an empty path.
@@ -64,8 +58,13 @@ pub fn place<'a>(start: BorrowedFd<'a>, path: &'a Path) -> Result<Place<'a>, Err
 /// # Errors
 /// As [`place`]; `ENOENT`.
 pub fn directory(start: BorrowedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let place = place(start, path)?;
-    openat(&place.directory, place.name, DIRECTORY, Mode::empty())
+    if path.components().any(|component| !matches!(component, Component::Normal(_))) {
+        return Err(Errno::XDEV);
+    }
+    if path.as_os_str().is_empty() {
+        return openat(start, ".", DIRECTORY, Mode::empty());
+    }
+    open_directory_below(start, path, DIRECTORY).unwrap_or_else(|| walk(start, path))
 }
 
 /// Opens what lies at a path below `start`.

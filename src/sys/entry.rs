@@ -1,5 +1,6 @@
 //! What is done with an entry below a directory. On Windows, `windows/beneath.rs` does it.
 
+use std::fs::File;
 use std::path::Path;
 
 use rustix::fs::{
@@ -40,6 +41,17 @@ impl Place<'_> {
         })
     }
 
+    /// The same where a link is most likely: that is then all there is to ask.
+    ///
+    /// # Errors
+    /// What readlink(2) and stat(2) say.
+    pub fn look_for_link(&self) -> Result<Found, Errno> {
+        match read_link_at(&self.directory, self.name) {
+            Err(Errno::INVAL) => self.look(),
+            target => target.map(Found::Symlink),
+        }
+    }
+
     /// Asks whether a directory is there, and no link.
     ///
     /// # Errors
@@ -62,6 +74,16 @@ impl Place<'_> {
     /// What mkdir(2) says.
     pub fn create_directory(&self) -> Result<(), Errno> {
         mkdirat(&self.directory, self.name, Mode::RWXU | Mode::RWXG | Mode::RWXO)
+    }
+
+    /// Makes a file, to be written; a program or not, as the user's mask allows.
+    ///
+    /// # Errors
+    /// What open(2) says.
+    pub fn create_file(&self, executable: bool) -> Result<File, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = if executable { 0o777 } else { 0o666 };
+        openat(&self.directory, self.name, flags, Mode::from_raw_mode(mode)).map(File::from)
     }
 
     /// Removes a file or a link.
@@ -96,14 +118,15 @@ impl Place<'_> {
         linkat(CWD, from, &self.directory, self.name, AtFlags::empty())
     }
 
-    /// Gives a finished file its name. What is there stays.
+    /// Gives what is finished its name. What is there stays.
     ///
     /// # Errors
-    /// What rename(2) says.
-    pub fn move_here(&self, finished: &Path) -> Result<(), Errno> {
-        match renameat_with(CWD, finished, &self.directory, self.name, RenameFlags::NOREPLACE) {
-            // Some file systems (NFS) have no rename that replaces nothing; a link replaces nothing either.
-            Err(Errno::INVAL | Errno::NOSYS) => self.hard_link(finished),
+    /// What rename(2) says. Some file systems (NFS) cannot do that with directories.
+    pub fn move_here(&self, finished: &Self) -> Result<(), Errno> {
+        let (from, to) = (&finished.directory, &self.directory);
+        match renameat_with(from, finished.name, to, self.name, RenameFlags::NOREPLACE) {
+            // They have no rename that replaces nothing; a link replaces nothing either.
+            Err(Errno::INVAL | Errno::NOSYS) => linkat(from, finished.name, to, self.name, AtFlags::empty()),
             renamed => renamed,
         }
     }

@@ -8,6 +8,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags, ioctl_ficlone, openat2};
 use rustix::io::Errno;
 
+use super::beneath::Place;
+
 /// How to open a directory that is only to be held: needs no right to read it.
 pub const HOLD: OFlags = OFlags::PATH;
 
@@ -32,8 +34,8 @@ pub fn surroundings() -> Option<String> {
 ///
 /// # Errors
 /// What open(2) and `FICLONE` say; `EXDEV` and `EOPNOTSUPP` where the file system has no clones.
-pub fn clone_file(source: &File, copy: &Path) -> io::Result<File> {
-    let file = fs_err::File::create_new(copy)?.into_file();
+pub fn clone_file(source: &File, copy: &Place, executable: bool) -> io::Result<File> {
+    let file = copy.create_file(executable)?;
     ioctl_ficlone(&file, source)?;
     Ok(file)
 }

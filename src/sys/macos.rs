@@ -6,9 +6,11 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::Child;
 
-use rustix::fs::{CWD, CloneFlags, OFlags, fclonefileat};
+use rustix::fs::{CloneFlags, Mode, OFlags, fclonefileat, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::beneath::Place;
 
 /// How to open a directory that is only to be held. There is no `O_PATH`: it must be readable.
 pub const HOLD: OFlags = OFlags::RDONLY;
@@ -27,16 +29,17 @@ pub fn surroundings() -> Option<String> {
     None
 }
 
-/// Makes a new file that shares the blocks of another.
+/// Makes a new file that shares the blocks of another, and has its mode.
 ///
 /// Source: clonefile(2).
 ///
 /// # Errors
 /// What fclonefileat(2) says; `EXDEV` and `ENOTSUP` where the file system has no clones.
-pub fn clone_file(source: &File, copy: &Path) -> io::Result<File> {
-    fclonefileat(source, CWD, copy, CloneFlags::NOOWNERCOPY)?;
+pub fn clone_file(source: &File, copy: &Place, _executable: bool) -> io::Result<File> {
+    fclonefileat(source, &copy.directory, copy.name, CloneFlags::NOOWNERCOPY)?;
     // The source may be read-only, and its clone then is; mode and time are set without writing.
-    Ok(fs_err::File::open(copy)?.into_file())
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(&copy.directory, copy.name, flags, Mode::empty())?.into())
 }
 
 /// Asks a process to end, by SIGTERM.

@@ -57,11 +57,6 @@ pub fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(libc::O_NOFOLLOW).mode(0o644)
 }
 
-/// Has a new file be a program, or not, as the user's mask allows.
-pub fn executable(options: &mut OpenOptions, executable: bool) -> &mut OpenOptions {
-    options.mode(if executable { 0o777 } else { 0o666 })
-}
-
 /// Whether a file is a program.
 pub fn is_executable(metadata: &Metadata) -> bool {
     metadata.mode() & 0o111 != 0
@@ -73,6 +68,10 @@ pub fn is_executable(metadata: &Metadata) -> bool {
 /// What fchmod(2) says.
 pub fn copy_mode(source: &Metadata, copy: &File, executable: bool) -> io::Result<()> {
     let mode = source.mode() & 0o777 | 0o200 | if executable { 0o111 } else { 0 };
+    // Mostly it was made with that, and to look costs much less than to change.
+    if copy.metadata()?.mode() & 0o777 == mode {
+        return Ok(());
+    }
     copy.set_permissions(PermissionsExt::from_mode(mode))
 }
 

@@ -1,6 +1,7 @@
 //! Reaching into a directory without following a link. Links that appear between the look and the deed are followed: the
 //! standard library reaches nothing below an open directory.
 
+use std::fs::File;
 use std::marker::PhantomData;
 use std::os::windows::fs::{symlink_dir, symlink_file};
 use std::path::{Component, Path, PathBuf};
@@ -70,6 +71,14 @@ impl Place<'_> {
         })
     }
 
+    /// The same.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub fn look_for_link(&self) -> Result<Found, Errno> {
+        self.look()
+    }
+
     /// Asks whether a directory is there, and no link.
     ///
     /// # Errors
@@ -92,6 +101,14 @@ impl Place<'_> {
     /// What the system says.
     pub fn create_directory(&self) -> Result<(), Errno> {
         Ok(fs_err::create_dir(&self.path)?)
+    }
+
+    /// Makes a file, to be written.
+    ///
+    /// # Errors
+    /// `EXIST`, or what else the system says.
+    pub fn create_file(&self, _executable: bool) -> Result<File, Errno> {
+        Ok(fs_err::File::create_new(&self.path)?.into_file())
     }
 
     /// Removes a file or a link.
@@ -133,14 +150,14 @@ impl Place<'_> {
         Ok(fs_err::hard_link(from, &self.path)?)
     }
 
-    /// Gives a finished file its name. What is there stays.
+    /// Gives what is finished its name. What is there stays.
     ///
     /// # Errors
     /// `EXIST`, or what else the system says.
-    pub fn move_here(&self, finished: &Path) -> Result<(), Errno> {
+    pub fn move_here(&self, finished: &Self) -> Result<(), Errno> {
         if fs_err::symlink_metadata(&self.path).is_ok() {
             return Err(Errno::EXIST);
         }
-        Ok(fs_err::rename(finished, &self.path)?)
+        Ok(fs_err::rename(&finished.path, &self.path)?)
     }
 }

@@ -20,7 +20,7 @@ pub fn surroundings() -> Option<String> {
 ///
 /// # Errors
 /// Always.
-pub fn clone_file(_source: &File, _copy: &Path) -> io::Result<File> {
+pub fn clone_file(_source: &File, _copy: &beneath::Place, _executable: bool) -> io::Result<File> {
     Err(Errno::OPNOTSUPP.into())
 }
 

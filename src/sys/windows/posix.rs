@@ -188,11 +188,6 @@ pub fn no_links(options: &mut OpenOptions) -> &mut OpenOptions {
 }
 
 /// What is a program shows by its name here.
-pub fn executable(options: &mut OpenOptions, _executable: bool) -> &mut OpenOptions {
-    options
-}
-
-/// What is a program shows by its name here.
 pub fn is_executable(_metadata: &Metadata) -> bool {
     false
 }
