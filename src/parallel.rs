@@ -1,5 +1,6 @@
 //! The same work on many things at once.
 
+use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,30 +13,48 @@ const WAITING_THREADS: usize = 48;
 /// Work that takes longer than this gets one more thread, for starting one takes a quarter of it.
 const WORTH_A_THREAD: Duration = Duration::from_micros(200);
 
-/// Whoever takes as long for an item waits for a drive.
+/// Whoever takes as long for an item, or for each entry of one, waits for a drive.
 const SLOW: Duration = Duration::from_millis(2);
 
 /// Maps `items`, with the help of a few threads if that takes longer. All have ended on return: the caller may fork.
 pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(1, THREADS, items, map)
+    on_threads(Threads { first: 1, busy: THREADS, slow: THREADS }, items, |_| 1, map)
+}
+
+/// The same where each item changes so many entries of a disk. There, more threads than cores wait for each other's locks (btrfs),
+/// unless the disk is slow.
+pub(crate) fn parallel_changing<T: Sync, R: Send>(
+    items: &[T],
+    entries: impl Fn(&T) -> usize,
+    map: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(THREADS, NonZero::get).min(THREADS);
+    on_threads(Threads { first: 1, busy: cores, slow: THREADS }, items, entries, map)
 }
 
 /// The same where each item is work for a while.
 pub(crate) fn parallel_work<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(THREADS, THREADS, items, map)
+    on_threads(Threads { first: THREADS, busy: THREADS, slow: THREADS }, items, |_| 1, map)
 }
 
 /// The same where each item asks a cache, which may be on a drive that is far away: then most threads wait, and more of them
 /// wait side by side.
 pub(crate) fn parallel_asking<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(1, WAITING_THREADS, items, map)
+    on_threads(Threads { first: 1, busy: THREADS, slow: WAITING_THREADS }, items, |_| 1, map)
 }
 
-/// Begins on so many threads, and works on `most` where items are slow.
-fn on_threads<T: Sync, R: Send>(
+/// How many threads there are in the beginning, while there is much to do, and where that is slow.
+struct Threads {
     first: usize,
-    most: usize,
+    busy: usize,
+    slow: usize,
+}
+
+/// `entries`: what an item counts for.
+fn on_threads<T: Sync, R: Send>(
+    threads: Threads,
     items: &[T],
+    entries: impl Fn(&T) -> usize,
     map: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
@@ -45,15 +64,16 @@ fn on_threads<T: Sync, R: Send>(
     };
     let work = || std::iter::from_fn(one).collect::<Vec<_>>();
     let mut done = std::thread::scope(|scope| {
-        let mut helpers: Vec<_> = (1..first.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let mut helpers: Vec<_> = (1..threads.first.min(items.len())).map(|_| scope.spawn(work)).collect();
         let (mut done, mut grown, mut started) = (Vec::new(), Instant::now(), Instant::now());
-        while let Some(result) = one() {
-            done.push(result);
+        while let Some((index, result)) = one() {
+            done.push((index, result));
+            let entries = items.get(index).map_or(1, &entries);
             let (now, running) = (Instant::now(), helpers.len() + 1);
-            let wanted = if now - started > SLOW {
-                most.min(2 * running)
+            let wanted = if now - started > SLOW.saturating_mul(u32::try_from(entries).unwrap_or(u32::MAX)) {
+                threads.slow.min(2 * running)
             } else if now - grown > WORTH_A_THREAD {
-                THREADS.min(running + 1)
+                threads.busy.min(running + 1)
             } else {
                 running
             };

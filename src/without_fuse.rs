@@ -165,7 +165,7 @@ pub fn clean_up_after_run(_point: Option<&Path>, root: &Path, state: &State) -> 
     {
         return Ok(());
     }
-    view::undo(root, state)
+    view::undo(root, state).map(drop)
 }
 
 fn missing() -> Error {

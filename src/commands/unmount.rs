@@ -7,7 +7,7 @@ use super::mount::venv_of;
 use crate::cli::{UnmountOptions, Verbosity};
 use crate::error::{Error, Result};
 use crate::fuse;
-use crate::place;
+use crate::place::{self, LinkMode};
 use crate::shell::quote;
 use crate::sys::answer::ask;
 use crate::sys::holders::{self, Holder};
@@ -69,10 +69,15 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
     if points.is_empty() {
         refuse_if_not_made(root, &state, verbosity)?;
     }
-    let changed = place::changed(&state.outside(root), &state).unwrap_or_else(|error| {
-        verbosity.note(error);
-        Vec::new()
-    });
+    // The server of a mount undoes it when it is detached; what is made real is undone here, which tells the same.
+    let is_real = state.mount_record().is_some_and(|record| record.link_mode != LinkMode::Fuse);
+    let mut changed = Vec::new();
+    if !is_real {
+        changed = place::changed(&state.outside(root), &state).unwrap_or_else(|error| {
+            verbosity.note(error);
+            Vec::new()
+        });
+    }
     for point in &points {
         let is_alive = state.is_locked() || state.is_running();
         detach(point, root, lazily || !is_alive, &state)?;
@@ -90,7 +95,10 @@ pub(super) fn unmount_one(root: &Path, lazily: bool, verbosity: Verbosity) -> Re
             return Ok(());
         }
         mark_incomplete(&state);
-        view::undo(root, &state)?;
+        let undone = view::undo(root, &state)?;
+        if is_real {
+            changed = undone;
+        }
     } else {
         verbosity
             .say(format!("detached {}; its server ends with the last process that uses it", root.display()));

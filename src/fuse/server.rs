@@ -277,7 +277,7 @@ impl Running {
 fn undo(root: &Path, state: &State, lock: Option<&StateLock>) -> Result<()> {
     match lock {
         None => clean_up_after_run(None, root, state)?,
-        Some(lock) if state.is_locked_by(lock) => view::undo(root, state)?,
+        Some(lock) if state.is_locked_by(lock) => view::undo(root, state).map(drop)?,
         // What is there now may be what another mount has made.
         Some(_) => {
             return Err(Error::new(format!("the lock of {} was removed: nothing is undone", root.display())));
@@ -416,7 +416,7 @@ pub fn clean_up_after_run(point: Option<&Path>, root: &Path, state: &State) -> R
         }
         unmount(point, true).map_err(|(_, error)| error)?;
     }
-    view::undo(root, state)
+    view::undo(root, state).map(drop)
 }
 
 /// The child's side of the fork. Gives its exit code.

@@ -10,14 +10,15 @@ use super::make::{Difficulty, Missing, make_all, remove_staging, stage};
 use super::root::{Presence, Root};
 use super::{Applied, Placement, directories_above};
 use crate::error::Result;
-use crate::parallel::parallel;
+use crate::parallel::{parallel, parallel_changing};
 use crate::progress::Progress;
 use crate::python::bytecode::{CACHE, module_of};
 use crate::venv::state::State;
 
 /// Makes placements real in an environment, and undoes what was made before and is not among them any more; what is the
-/// same stays untouched. Of two for one path the later wins, and so it does where one would be a directory of the other. What the environment has of its own stays, and hides what
-/// would be there or below. `begin` is called before the first change, when what takes room is there.
+/// same stays untouched. Of two for one path the later wins, and so it does where one would be a directory of the other.
+/// What the environment has of its own stays, and hides what would be there or below. `begin` is called before the first change,
+/// when what takes room is there.
 ///
 /// # Errors
 /// A disk that is full, a place that cannot be written. What was made is in the journal: [`undo`] it, or apply again.
@@ -136,29 +137,30 @@ fn settled(placements: &[Placement]) -> Vec<&Placement> {
     counting.into_values().collect()
 }
 
-/// Removes what [`apply`] made, save what was changed since.
+/// Removes what [`apply`] made, save what was changed since: it is the user's now. Gives the paths of that.
 ///
 /// # Errors
 /// A place that cannot be written.
-pub fn undo(root: &Path, state: &State) -> Result<()> {
+pub fn undo(root: &Path, state: &State) -> Result<Vec<PathBuf>> {
     remove_staging(state)?;
-    let Some(journal) = Journal::load(state)? else { return Ok(()) };
+    let Some(journal) = Journal::load(state)? else { return Ok(Vec::new()) };
     let root = Root::open(root)?;
     let all: Vec<PathBuf> = journal.files.keys().cloned().collect();
-    remove_unchanged(&root, &journal, &all)?;
+    let changed = remove_unchanged(&root, &journal, &all)?;
     remove_directories(&root, journal.directories.iter())?;
-    Journal::remove(state)
+    Journal::remove(state)?;
+    Ok(changed)
 }
 
 /// Removes those files that are as the journal says, and the bytecode that Python made of them: left behind, it would
 /// keep their directories, which import as empty packages. A file that is gone already may have left its bytecode when
-/// this was cut short.
-fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result<()> {
+/// this was cut short. Gives the paths of those that were changed.
+fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let theirs = installed_since(root, journal)?;
     let folders = by_folder(paths.iter().map(|path| (path.as_path(), journal.files.get(path))));
-    let removed = parallel(&folders, |folder| -> Result<()> {
-        let Some(directory) = root.below(folder.path)? else { return Ok(()) };
-        let mut gone = HashSet::new();
+    let removed = parallel_changing(&folders, Folder::len, |folder| {
+        let (mut gone, mut changed) = (HashSet::new(), Vec::new());
+        let Some(directory) = root.below(folder.path)? else { return Ok(changed) };
         for (name, placed) in &folder.entries {
             let Some(placed) = placed else { continue };
             let is_gone = match directory.is(name, placed)? {
@@ -166,7 +168,12 @@ fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result
                     directory.remove_file(name)?;
                     true
                 }
-                there => there.is_none(),
+                Some(true) => false,
+                Some(false) => {
+                    changed.push(folder.path.join(name));
+                    false
+                }
+                None => true,
             };
             if let (true, Some("py"), Some(module)) =
                 (is_gone, name.extension().and_then(OsStr::to_str), name.file_stem())
@@ -174,9 +181,12 @@ fn remove_unchanged(root: &Root, journal: &Journal, paths: &[PathBuf]) -> Result
                 gone.insert(module);
             }
         }
-        if gone.is_empty() { Ok(()) } else { remove_bytecode(&directory, &gone) }
+        if !gone.is_empty() {
+            remove_bytecode(&directory, &gone)?;
+        }
+        Ok(changed)
     });
-    removed.into_iter().collect()
+    Ok(removed.into_iter().collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// Removes the bytecode of modules of a directory.
@@ -199,7 +209,7 @@ fn remove_directories<'a>(root: &Root, directories: impl Iterator<Item = &'a Pat
     }
     for paths in by_depth.into_values().rev() {
         let folders = by_folder(paths.into_iter().map(|path| (path, ())));
-        let removed = parallel(&folders, |folder| {
+        let removed = parallel_changing(&folders, Folder::len, |folder| {
             let Some(directory) = root.below(folder.path)? else { return Ok(()) };
             folder.entries.iter().try_for_each(|(name, ())| directory.remove_directory_if_empty(name))
         });

@@ -13,6 +13,13 @@ pub(super) struct Folder<'a, T> {
     pub(super) entries: Vec<(&'a Path, T)>,
 }
 
+impl<T> Folder<'_, T> {
+    /// How many entries it has.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
 /// Parents come before their children.
 pub(super) fn by_folder<'a, T>(paths: impl Iterator<Item = (&'a Path, T)>) -> Vec<Folder<'a, T>> {
     // Compared as text, which is faster than by components.

@@ -11,7 +11,7 @@ use super::journal::GENERATED_TIME;
 use super::root::Root;
 use super::{Content, Placement};
 use crate::error::{Error, Result};
-use crate::parallel::parallel;
+use crate::parallel::parallel_changing;
 use crate::progress::Progress;
 use crate::sys::beneath::Place;
 use crate::sys::posix::{self, Errno};
@@ -94,8 +94,8 @@ fn finish_all(
 ) -> Result<(), Difficulty> {
     let files = placements.iter().filter(|placement| !is_link(&placement.content));
     let folders = by_folder(files.map(|placement| (placement.path.as_path(), *placement)));
-    let counter = progress.counting("files", folders.iter().map(|folder| folder.entries.len()).sum());
-    let finished = parallel(&folders, |folder| {
+    let counter = progress.counting("files", folders.iter().map(Folder::len).sum());
+    let finished = parallel_changing(&folders, Folder::len, |folder| {
         let directory = staging.made(folder.path)?;
         for (file_name, placement) in &folder.entries {
             finish_in(root, &directory, file_name, placement)?;
@@ -121,8 +121,8 @@ pub(super) fn make_all(
     }
     let staging = staging.map_or_else(|| create_staging(state), Ok)?;
     let moved = move_whole(root, &staging, new);
-    let counter = progress.counting("files", missing.iter().map(|folder| folder.entries.len()).sum());
-    let made = parallel(missing, |folder| {
+    let counter = progress.counting("files", missing.iter().map(Folder::len).sum());
+    let made = parallel_changing(missing, Folder::len, |folder| {
         let came_along = folder.path.ancestors().any(|above| moved.contains(above));
         let directory = root.made(folder.path)?;
         for (file_name, Missing { placement, is_finished }) in &folder.entries {

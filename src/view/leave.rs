@@ -26,16 +26,17 @@ pub(super) const STAGING: &str = ".sitefs-staging";
 pub(super) const MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// Leaves the environment as it was before it was mounted, with what the user made in it. Only for who is alone with it.
+/// Gives the paths of what was made real and then changed: it stays.
 ///
 /// # Errors
 /// A place that cannot be written. All else is undone all the same.
-pub fn undo(root: &Path, state: &State) -> Result<()> {
+pub fn undo(root: &Path, state: &State) -> Result<Vec<PathBuf>> {
     if state.is_apart() {
-        return state.remove_apart();
+        return state.remove_apart().map(|()| Vec::new());
     }
     let is_left = leave(root, state);
-    place::undo(root, state)?;
-    is_left
+    let changed = place::undo(root, state)?;
+    is_left.map(|()| changed)
 }
 
 /// The same for the upper alone. There is nothing to do where it was left as it should be, or is only read.
