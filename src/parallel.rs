@@ -18,7 +18,7 @@ const SLOW: Duration = Duration::from_millis(2);
 
 /// Maps `items`, with the help of a few threads if that takes longer. All have ended on return: the caller may fork.
 pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(Threads { first: 1, busy: THREADS, slow: THREADS }, items, |_| 1, map)
+    on_threads(&Threads { first: 1, busy: THREADS, slow: THREADS }, items, |_| 1, map)
 }
 
 /// The same where each item changes so many entries of a disk. There, more threads than cores wait for each other's locks (btrfs),
@@ -29,18 +29,18 @@ pub(crate) fn parallel_changing<T: Sync, R: Send>(
     map: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
     let cores = std::thread::available_parallelism().map_or(THREADS, NonZero::get).min(THREADS);
-    on_threads(Threads { first: 1, busy: cores, slow: THREADS }, items, entries, map)
+    on_threads(&Threads { first: 1, busy: cores, slow: THREADS }, items, entries, map)
 }
 
 /// The same where each item is work for a while.
 pub(crate) fn parallel_work<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(Threads { first: THREADS, busy: THREADS, slow: THREADS }, items, |_| 1, map)
+    on_threads(&Threads { first: THREADS, busy: THREADS, slow: THREADS }, items, |_| 1, map)
 }
 
 /// The same where each item asks a cache, which may be on a drive that is far away: then most threads wait, and more of them
 /// wait side by side.
 pub(crate) fn parallel_asking<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(Threads { first: 1, busy: THREADS, slow: WAITING_THREADS }, items, |_| 1, map)
+    on_threads(&Threads { first: 1, busy: THREADS, slow: WAITING_THREADS }, items, |_| 1, map)
 }
 
 /// How many threads there are in the beginning, while there is much to do, and where that is slow.
@@ -52,7 +52,7 @@ struct Threads {
 
 /// `entries`: what an item counts for.
 fn on_threads<T: Sync, R: Send>(
-    threads: Threads,
+    threads: &Threads,
     items: &[T],
     entries: impl Fn(&T) -> usize,
     map: impl Fn(&T) -> R + Sync,
