@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// More threads than cores: on a network drive they mostly wait.
@@ -16,6 +17,9 @@ const WORTH_A_THREAD: Duration = Duration::from_micros(200);
 /// Whoever takes as long for an item, or for each entry of one, waits for a drive.
 const SLOW: Duration = Duration::from_millis(2);
 
+/// So many times as many threads wait for it then.
+const GROWTH: usize = 8;
+
 /// Maps `items`, with the help of a few threads if that takes longer. All have ended on return: the caller may fork.
 pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
     on_threads(&Threads { first: 1, busy: THREADS, slow: THREADS }, items, |_| 1, map)
@@ -28,7 +32,7 @@ pub(crate) fn parallel_changing<T: Sync, R: Send>(
     entries: impl Fn(&T) -> usize,
     map: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
-    let cores = std::thread::available_parallelism().map_or(THREADS, NonZero::get).min(THREADS);
+    let cores = thread::available_parallelism().map_or(THREADS, NonZero::get).min(THREADS);
     on_threads(&Threads { first: 1, busy: cores, slow: THREADS }, items, entries, map)
 }
 
@@ -63,22 +67,25 @@ fn on_threads<T: Sync, R: Send>(
         items.get(index).map(|item| (index, map(item)))
     };
     let work = || std::iter::from_fn(one).collect::<Vec<_>>();
-    let mut done = std::thread::scope(|scope| {
-        let mut helpers: Vec<_> = (1..threads.first.min(items.len())).map(|_| scope.spawn(work)).collect();
+    let mut done = thread::scope(|scope| {
+        // Where no thread can be had, those that are there do it.
+        let spawn = |count| (0..count).filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok());
+        let mut helpers: Vec<_> = spawn(threads.first.min(items.len()).saturating_sub(1)).collect();
         let (mut done, mut grown, mut started) = (Vec::new(), Instant::now(), Instant::now());
         while let Some((index, result)) = one() {
             done.push((index, result));
             let entries = items.get(index).map_or(1, &entries);
             let (now, running) = (Instant::now(), helpers.len() + 1);
             let wanted = if now - started > SLOW.saturating_mul(u32::try_from(entries).unwrap_or(u32::MAX)) {
-                threads.slow.min(2 * running)
+                threads.slow.min(GROWTH * running)
             } else if now - grown > WORTH_A_THREAD {
                 threads.busy.min(running + 1)
             } else {
                 running
             };
-            if wanted > running {
-                helpers.extend((running..wanted).map(|_| scope.spawn(work)));
+            let left = items.len().saturating_sub(next.load(Ordering::Relaxed));
+            if wanted > running && left > 0 {
+                helpers.extend(spawn(left.min(wanted - running)));
                 grown = Instant::now();
             }
             started = Instant::now();
@@ -111,11 +118,22 @@ mod tests {
         let items: Vec<usize> = (0..200).collect();
         let waited = parallel_asking(&items, |item| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            std::thread::sleep(SLOW * 2);
+            thread::sleep(SLOW * 2);
             now.fetch_sub(1, Ordering::SeqCst);
             *item
         });
         assert_eq!(waited, items);
         assert!(most.into_inner() > THREADS);
+    }
+
+    #[test]
+    fn no_more_start_than_there_is_left_to_do() {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        parallel_asking(&[(); 3], |()| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            thread::sleep(SLOW * 2);
+            now.fetch_sub(1, Ordering::SeqCst);
+        });
+        assert_eq!(most.into_inner(), 2);
     }
 }

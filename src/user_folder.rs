@@ -1,8 +1,8 @@
 //! What sitefs keeps for a user, beside all environments.
 
 use std::env;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,13 +31,12 @@ pub(crate) fn recall<T: DeserializeOwned>(file: &Path) -> Option<T> {
 /// A folder that cannot be written; what cannot be written as JSON.
 pub(crate) fn remember(file: &Path, what: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec(what).context(|| "it cannot be written as JSON".to_owned())?;
-    if let Some(folder) = file.parent() {
-        fs_err::create_dir_all(folder)?;
-    }
-    let temporary = file.with_extension(format!("{}.tmp", process::id()));
-    fs_err::write(&temporary, text)?;
-    fs_err::rename(&temporary, file).inspect_err(|_| {
-        let _ = fs_err::remove_file(&temporary);
-    })?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    fs_err::create_dir_all(folder)?;
+    // Its mode is that of any new file: users may share the folder.
+    let mut unfinished = tempfile::Builder::new()
+        .make_in(folder, |path| fs_err::File::create_new(path).map(fs_err::File::into_file))?;
+    unfinished.write_all(&text)?;
+    unfinished.persist(file).map_err(|error| error.error)?;
     Ok(())
 }

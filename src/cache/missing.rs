@@ -57,6 +57,11 @@ impl Reasons {
     pub(super) fn other(&mut self, reason: String) {
         self.other.insert(reason);
     }
+
+    /// Whether something was passed over for what it is, not for what it is called.
+    pub(super) fn has_other(&self) -> bool {
+        !self.other.is_empty()
+    }
 }
 
 /// The reasons that are nearest to a match; nothing if there is nothing of that name.

@@ -192,7 +192,7 @@ impl Cache {
     pub fn find(&self, wanted: Wanted) -> Result<Found, Unfound> {
         let store = match &self.kind {
             Kind::Uv(uv) => {
-                let found = uv.find_all(wanted.pins, wanted.tags, wanted.plans);
+                let found = uv.find_all(wanted.pins, wanted.tags, wanted.plans)?;
                 let (archives, lease, unleased) = (self.all_of(found, wanted)?, None, None);
                 return Ok(Found { archives, lease, unleased });
             }

@@ -18,9 +18,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use self::built::Shard;
-use self::choice::Found;
+use self::choice::{Chosen, Found};
 use self::remembered::{Memory, Stamp};
 use super::Archive;
 use super::missing::Reasons;
@@ -35,13 +36,9 @@ pub(super) struct UvCache {
     root: PathBuf,
     wheel_buckets: Vec<Bucket>,
     sdist_buckets: Vec<Bucket>,
-    /// `wheels-vN/pypi` and `wheels-vN/index/H`: listed when first needed, as all that follows.
-    index_wheels: OnceLock<Result<Vec<Shelf>, String>>,
-    /// `sdists-vN/pypi` and `sdists-vN/index/H`
-    index_built: OnceLock<Result<Vec<Shelf>, String>>,
-    /// `wheels-vN/url/H`
+    /// `wheels-vN/url/H`: listed when first needed.
     direct_wheels: OnceLock<Vec<Shelf>>,
-    /// `sdists-vN/{url,path,editable}/H`
+    /// `sdists-vN/{url,path,editable}/H`: listed when first needed.
     direct_built: OnceLock<Vec<Shard>>,
 }
 
@@ -52,11 +49,22 @@ struct Bucket {
     number: u32,
 }
 
+/// The shelves with what comes from an index.
+#[derive(Default)]
+struct IndexShelves {
+    /// `wheels-vN/pypi` and `wheels-vN/index/H`
+    wheels: Vec<Shelf>,
+    /// `sdists-vN/pypi` and `sdists-vN/index/H`
+    built: Vec<Shelf>,
+}
+
 /// A folder whose entries are named after distributions.
 #[derive(Debug)]
 struct Shelf {
     path: PathBuf,
     bucket: u32,
+    /// What it was before it was listed.
+    stamp: Stamp,
     names: HashSet<OsString>,
 }
 
@@ -70,8 +78,6 @@ impl UvCache {
             return Ok(None);
         }
         Ok(Some(Self {
-            index_wheels: OnceLock::new(),
-            index_built: OnceLock::new(),
             root: root.to_owned(),
             wheel_buckets,
             sdist_buckets,
@@ -81,46 +87,54 @@ impl UvCache {
     }
 
     /// Finds the best archive for each pin, or says why there is none. What was found last is remembered in a folder.
+    ///
+    /// # Errors
+    /// A folder of the cache that cannot be listed.
     pub(super) fn find_all(
         &self,
         pins: &[Pin],
         tags: &Tags,
         plans: Option<&Path>,
-    ) -> Vec<Result<Archive, Reasons>> {
+    ) -> Result<Vec<Result<Archive, Reasons>>> {
+        let begun = SystemTime::now();
         let of_index: Vec<&Pin> = pins.iter().filter(|pin| pin.source == Source::Index).collect();
         let memory = plans.filter(|_| !of_index.is_empty()).map(|plans| {
             let buckets = self.wheel_buckets.iter().chain(&self.sdist_buckets);
             Memory::of(plans, &self.root, buckets.map(|bucket| bucket.path.as_path()), &of_index, tags)
         });
         if let Some(known) = memory.as_ref().and_then(Memory::recall) {
-            return parallel_asking(pins, |pin| match known.get(&pin.name) {
+            let none = IndexShelves::default();
+            return Ok(parallel_asking(pins, |pin| match known.get(&pin.name) {
                 Some(archive) if pin.source == Source::Index => Ok(archive.clone()),
-                _ => self.find(pin, tags),
-            });
+                _ => self.find(pin, tags, &none).map(|chosen| chosen.archive),
+            }));
         }
-        // Before anything is looked up: what changes meanwhile is seen the next time.
-        let folders = self.folders(&of_index);
-        let found = parallel_asking(pins, |pin| self.find(pin, tags));
-        let of_index = pins.iter().zip(&found).filter(|(pin, _)| pin.source == Source::Index);
-        let archives: Result<Vec<&Archive>, _> = of_index.map(|(_, found)| found.as_ref()).collect();
-        if let (Some(memory), Ok(archives)) = (memory, archives) {
-            memory.remember(folders, &archives);
+        // Before anything is looked up in them: what changes meanwhile is seen the next time.
+        let mut folders = if memory.is_some() { self.index_folders() } else { Vec::new() };
+        let shelves = self.index_shelves()?;
+        if memory.is_some() {
+            folders.extend(shelves.folders(&of_index));
         }
-        found
+        let found = parallel_asking(pins, |pin| self.find(pin, tags, &shelves));
+        if let Some(memory) = memory {
+            let of_index = pins.iter().zip(&found).filter(|(pin, _)| pin.source == Source::Index);
+            let first_choice = |(_, found): (_, &Result<Chosen, _>)| match found {
+                Ok(chosen) if chosen.is_first_choice => Some(chosen.archive.clone()),
+                _ => None,
+            };
+            if let Some(archives) = of_index.map(first_choice).collect::<Option<Vec<Archive>>>() {
+                memory.remember(folders, &archives, begun);
+            }
+        }
+        Ok(found.into_iter().map(|found| found.map(|chosen| chosen.archive)).collect())
     }
 
-    fn find(&self, pin: &Pin, tags: &Tags) -> Result<Archive, Reasons> {
+    fn find(&self, pin: &Pin, tags: &Tags, index: &IndexShelves) -> Result<Chosen, Reasons> {
         let mut found = Found::new(&self.root, pin, tags);
         match &pin.source {
             Source::Index => {
-                let [wheels, built] = self.index_shelves();
-                match (wheels, built) {
-                    (Ok(wheels), Ok(built)) => {
-                        wheels::search(wheels, &mut found);
-                        built::search_index(built, &mut found);
-                    }
-                    (Err(why), _) | (_, Err(why)) => found.reasons.other(why.clone()),
-                }
+                wheels::search(&index.wheels, &mut found);
+                built::search_index(&index.built, &mut found);
             }
             Source::Archive { url, .. } if url.path().ends_with(".whl") => {
                 wheels::search(self.direct_wheels(), &mut found);
@@ -148,28 +162,17 @@ impl UvCache {
         found.choose()
     }
 
-    /// Those with wheels, and those with what was built.
-    fn index_shelves(&self) -> [&Result<Vec<Shelf>, String>; 2] {
-        [(&self.index_wheels, &self.wheel_buckets), (&self.index_built, &self.sdist_buckets)].map(
-            |(shelves, buckets)| {
-                shelves.get_or_init(|| index_shelves(buckets).map_err(|error| error.to_string()))
-            },
-        )
+    fn index_shelves(&self) -> Result<IndexShelves> {
+        Ok(IndexShelves {
+            wheels: index_shelves(&self.wheel_buckets)?,
+            built: index_shelves(&self.sdist_buckets)?,
+        })
     }
 
-    /// The folders that a search for pins of an index looks into, as they are now.
-    fn folders(&self, pins: &[&Pin]) -> Vec<Stamp> {
-        let mut paths = Vec::new();
-        for bucket in self.wheel_buckets.iter().chain(&self.sdist_buckets) {
-            paths.extend(["pypi", "index"].map(|kind| bucket.path.join(kind)));
-        }
-        let [wheels, built] = self.index_shelves().map(|shelves| shelves.as_deref().unwrap_or_default());
-        paths.extend(wheels.iter().chain(built).map(|shelf| shelf.path.clone()));
-        for pin in pins {
-            paths.extend(wheels.iter().filter_map(|shelf| shelf.folder(&pin.name)));
-            paths.extend(built.iter().filter_map(|shelf| shelf.folder(&pin.name)).flat_map(built::folders));
-        }
-        parallel_asking(&paths, |path| Stamp::of(path.clone()))
+    /// What tells which shelves of indexes there are.
+    fn index_folders(&self) -> Vec<Stamp> {
+        let buckets = self.wheel_buckets.iter().chain(&self.sdist_buckets);
+        buckets.map(|bucket| Stamp::of(bucket.path.join("index"))).collect()
     }
 
     fn direct_wheels(&self) -> &[Shelf] {
@@ -230,9 +233,22 @@ fn hashed_shelves(buckets: &[Bucket], kind: &str) -> io::Result<Vec<Shelf>> {
     Ok(shelves)
 }
 
+impl IndexShelves {
+    /// The folders that a search for these pins looks into, as they are now.
+    fn folders(&self, pins: &[&Pin]) -> Vec<Stamp> {
+        let of_shelves = self.wheels.iter().chain(&self.built).map(|shelf| shelf.stamp.clone());
+        let of_pins = parallel_asking(pins, |pin| {
+            let wheels = self.wheels.iter().filter_map(|shelf| shelf.folder(&pin.name));
+            let built = self.built.iter().filter_map(|shelf| shelf.folder(&pin.name));
+            wheels.chain(built.flat_map(built::folders)).map(Stamp::of).collect::<Vec<Stamp>>()
+        });
+        of_shelves.chain(of_pins.into_iter().flatten()).collect()
+    }
+}
+
 impl Shelf {
     fn list(path: PathBuf, bucket: u32) -> io::Result<Self> {
-        Ok(Self { names: names(&path)?, path, bucket })
+        Ok(Self { stamp: Stamp::of(path.clone()), names: names(&path)?, path, bucket })
     }
 
     /// The folder of a distribution, if there is one.

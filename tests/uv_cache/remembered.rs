@@ -61,6 +61,13 @@ impl Test {
         file
     }
 
+    /// What uv does on one file system, where it is not told otherwise.
+    fn link_into_another_environment(&self) {
+        self.uv.run(&["venv", "other"]);
+        let words = ["pip", "install", "--python", "other", "--link-mode", "hardlink", "six==1.17.0"];
+        self.uv.run(&words);
+    }
+
     fn root(&self, name: &str) -> PathBuf {
         let archives = self.find(None).unwrap();
         archives.into_iter().find(|archive| archive.name.as_str() == name).unwrap().root
@@ -87,11 +94,37 @@ fn what_is_remembered_is_what_would_be_found() {
     test.install(&["--reinstall", "--refresh"]);
     test.remembered("it was built again").unwrap();
 
-    test.remember();
+    let file = test.remember();
+    let written = fs::metadata(&file).unwrap().modified().unwrap();
+    test.link_into_another_environment();
+    test.remembered("files were linked").unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), written, "that changes nothing");
+    let module = test.root("six").join("six.py");
+    fs::rename(&module, module.with_extension("gone")).unwrap();
+    test.remembered("a module is gone").unwrap();
+
     test.uv.run(&["pip", "install", "six==1.16.0"]);
     test.remembered("another version came").unwrap();
     test.uv.run(&["cache", "clean", "six"]);
     assert!(test.remembered("a distribution was removed").unwrap_err().contains("six"));
+}
+
+#[test]
+fn a_second_choice_is_not_remembered() {
+    let test = Test::new();
+    let second = test.root("six");
+    // uv keeps what comes from a folder apart from what comes from an index.
+    let wheel = test.uv.build("six", "1.17.0", "wheel");
+    fs::rename(&wheel, test.uv.folder().join("links").join(wheel.file_name().unwrap())).unwrap();
+    test.uv.run(&["pip", "install", "--no-index", "--find-links", "links", "--reinstall", "six==1.17.0"]);
+    let first = test.root("six");
+    assert_ne!(first, second);
+    let away = first.with_extension("away");
+    fs::rename(&first, &away).unwrap();
+    std::thread::sleep(COARSE);
+    assert_eq!(test.remembered("the first is gone").unwrap()[0].root, second);
+    fs::rename(&away, &first).unwrap();
+    assert_eq!(test.remembered("the first is there again").unwrap()[0].root, first);
 }
 
 #[test]

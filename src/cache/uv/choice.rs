@@ -52,6 +52,13 @@ fn linked_archive(link: &Path, root: &Path) -> Option<PathBuf> {
     is_archive.then(|| root.join(bucket).join(id))
 }
 
+/// What a search for one pin has found.
+pub(super) struct Chosen {
+    pub(super) archive: Archive,
+    /// Whether nothing was passed over because it could not be read, or is not what it should be: it may be whole the next time.
+    pub(super) is_first_choice: bool,
+}
+
 /// What a search for one pin has found so far.
 pub(super) struct Found<'a> {
     pub(super) root: &'a Path,
@@ -125,7 +132,7 @@ impl<'a> Found<'a> {
     }
 
     /// The best candidate whose archive is whole.
-    pub(super) fn choose(mut self) -> Result<Archive, Reasons> {
+    pub(super) fn choose(mut self) -> Result<Chosen, Reasons> {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.sort_by(|(left_rank, left), (right_rank, right)| {
             self.preference(*left_rank, left).cmp(&self.preference(*right_rank, right))
@@ -137,7 +144,10 @@ impl<'a> Found<'a> {
                         let (root, version) = (root.display(), &contents.version);
                         self.reasons.other(format!("its archive {root} holds version {version}"));
                     }
-                    Ok(contents) => return Ok(self.archive(candidate, root, contents)),
+                    Ok(contents) => {
+                        let archive = self.archive(candidate, root, contents);
+                        return Ok(Chosen { archive, is_first_choice: !self.reasons.has_other() });
+                    }
                     Err(reason) => self.reasons.other(reason),
                 }
             }

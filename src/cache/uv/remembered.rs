@@ -14,7 +14,7 @@ use crate::lock::Pin;
 use crate::parallel::parallel_asking;
 use crate::python::{PackageName, Tags};
 use crate::sys::directory::Entry;
-use crate::sys::posix::{FileType, changed};
+use crate::sys::posix::{FileType, changed, modified};
 use crate::user_folder::{recall, remember};
 
 /// Raise it when what is remembered changes, so that what older versions remembered is not read.
@@ -51,20 +51,28 @@ struct RememberedArchive {
     data: Option<String>,
     entry_points: Option<String>,
     generated: Vec<(String, String)>,
-    /// Its METADATA and its RECORD, which tell whether it is whole.
-    states: [FileState; 2],
+    whole: Whole,
 }
 
 /// What tells that a folder is as it was.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     path: PathBuf,
-    state: FileState,
+    /// When it was last changed; none if it is not there.
+    changed: Option<Time>,
 }
 
-/// When a file or a folder was last changed, in seconds since 1970 and nanoseconds, and its size; none if it is not there.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct FileState(Option<((i64, i64), u64)>);
+/// What tells that an archive is as it was. Of its files it is not when they were last changed: making a hard link changes that, too.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Whole {
+    /// When its root and its `*.dist-info` were last changed.
+    folders: [Time; 2],
+    /// When its METADATA and its RECORD were last written, and their sizes.
+    files: [(Time, u64); 2],
+}
+
+/// Seconds since 1970, and nanoseconds.
+type Time = (i64, i64);
 
 impl Memory {
     /// That of pins in the cache at `root`, which has these buckets.
@@ -95,21 +103,25 @@ impl Memory {
     /// The archives, if they would be found again.
     pub(super) fn recall(&self) -> Option<HashMap<PackageName, Archive>> {
         let Remembered { folders, archives } = recall(&self.file)?;
-        let changed = parallel_asking(&folders, |folder| FileState::of(&folder.path) != folder.state);
-        let broken = parallel_asking(&archives, |it| it.states != states(&it.root, &it.dist_info));
-        let is_the_same = !changed.contains(&true) && !broken.contains(&true);
+        let are_same = parallel_asking(&folders, |folder| Stamp::of(folder.path.clone()) == *folder);
+        let are_whole =
+            parallel_asking(&archives, |it| Whole::of(&it.root, &it.dist_info).as_ref() == Some(&it.whole));
+        let is_same = !are_same.contains(&false) && !are_whole.contains(&false);
         let archives = archives.into_iter().map(|archive| (archive.name.clone(), archive.into()));
-        is_the_same.then(|| archives.collect())
+        is_same.then(|| archives.collect())
     }
 
-    /// Remembers archives that were found in folders. What cannot be remembered is looked for again.
-    pub(super) fn remember(&self, folders: Vec<Stamp>, archives: &[&Archive]) {
-        let archives: Option<Vec<_>> =
-            archives.iter().map(|archive| RememberedArchive::of(archive)).collect();
+    /// Remembers archives that were found in folders, by a search that began at a certain time. What cannot be remembered is
+    /// looked for again.
+    pub(super) fn remember(&self, folders: Vec<Stamp>, archives: &[Archive], begun: SystemTime) {
+        let archives: Option<Vec<_>> = archives.iter().map(RememberedArchive::of).collect();
         let Some(archives) = archives else { return };
-        let of_archives = archives.iter().flat_map(|archive| archive.states);
-        let mut states = folders.iter().map(|folder| folder.state).chain(of_archives);
-        if states.any(FileState::is_recent) {
+        let mut times: Vec<Time> = archives.iter().flat_map(|archive| archive.whole.times()).collect();
+        times.extend(folders.iter().filter_map(|folder| folder.changed));
+        let settled = begun.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(COARSE);
+        let settled =
+            (i64::try_from(settled.as_secs()).unwrap_or(i64::MAX), i64::from(settled.subsec_nanos()));
+        if times.iter().any(|time| *time > settled) {
             return;
         }
         let remembered = remember(&self.file, &Remembered { folders, archives });
@@ -152,7 +164,7 @@ impl RememberedArchive {
             data: archive.data.clone(),
             entry_points: archive.entry_points.clone(),
             generated: archive.generated.iter().map(file).collect::<Option<_>>()?,
-            states: states(&archive.root, &archive.dist_info),
+            whole: Whole::of(&archive.root, &archive.dist_info)?,
         })
     }
 }
@@ -180,26 +192,27 @@ impl From<RememberedArchive> for Archive {
 impl Stamp {
     /// What a folder is now.
     pub(super) fn of(path: PathBuf) -> Self {
-        Self { state: FileState::of(&path), path }
+        let metadata = fs_err::metadata(&path).ok();
+        Self { path, changed: metadata.as_ref().map(changed) }
     }
 }
 
-impl FileState {
-    fn of(path: &Path) -> Self {
-        let metadata = fs_err::metadata(path).ok();
-        Self(metadata.map(|metadata| (changed(&metadata), metadata.len())))
-    }
-
-    fn is_recent(self) -> bool {
-        let changed =
-            self.0.and_then(|((seconds, _), _)| Some(Duration::from_secs(seconds.try_into().ok()?)));
-        changed.is_some_and(|changed| {
-            SystemTime::now().duration_since(UNIX_EPOCH + changed).is_ok_and(|age| age < COARSE)
+impl Whole {
+    /// What an archive is now, if all of this is there.
+    fn of(root: &Path, dist_info: &str) -> Option<Self> {
+        let dist_info = root.join(dist_info);
+        let folder = |path: &Path| fs_err::metadata(path).ok().as_ref().map(changed);
+        let file = |name: &str| {
+            let metadata = fs_err::metadata(dist_info.join(name)).ok()?;
+            Some((modified(&metadata), metadata.len()))
+        };
+        Some(Self {
+            folders: [folder(root)?, folder(&dist_info)?],
+            files: [file("METADATA")?, file("RECORD")?],
         })
     }
-}
 
-fn states(root: &Path, dist_info: &str) -> [FileState; 2] {
-    let dist_info = root.join(dist_info);
-    ["METADATA", "RECORD"].map(|file| FileState::of(&dist_info.join(file)))
+    fn times(&self) -> impl Iterator<Item = Time> {
+        self.folders.into_iter().chain(self.files.map(|(written, _)| written))
+    }
 }
