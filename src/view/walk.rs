@@ -7,7 +7,6 @@ use rustix::io::Errno;
 
 use super::nodes::Origin;
 use super::{Failure, NodeId, View};
-use crate::parallel::parallel;
 use crate::python::PackageName;
 
 /// A leaf of an archive, a generated file, or a directory that stands for its leaves.
@@ -33,38 +32,26 @@ pub enum LeafContent {
 }
 
 impl View {
-    /// All leaves that do not come from the upper, sorted by path within each directory. Directories of one depth are
-    /// listed side by side.
+    /// All leaves that do not come from the upper, sorted by path within each directory.
     ///
     /// # Errors
     /// An archive cannot be read.
     pub fn leaves(&self) -> Result<Vec<Leaf>, Failure> {
         let mut leaves = Vec::new();
-        let mut directories = vec![NodeId::ROOT];
-        while !directories.is_empty() {
-            let all_found = parallel(&directories, |directory| self.leaves_in(*directory));
-            directories.clear();
-            for found in all_found {
-                let (own, below) = found?;
-                leaves.extend(own);
-                directories.extend(below);
-            }
-        }
+        self.collect(NodeId::ROOT, &mut leaves)?;
         Ok(leaves)
     }
 
-    /// The leaves in a directory, and the directories in it.
-    fn leaves_in(&self, directory: NodeId) -> Result<(Vec<Leaf>, Vec<NodeId>), Failure> {
-        let (mut leaves, mut directories) = (Vec::new(), Vec::new());
+    fn collect(&self, directory: NodeId, leaves: &mut Vec<Leaf>) -> Result<(), Failure> {
         let mut from = 0;
         loop {
             let entries = self.entries(directory, from)?;
-            let Some(last) = entries.last() else { return Ok((leaves, directories)) };
+            let Some(last) = entries.last() else { return Ok(()) };
             from = last.next;
             for entry in entries {
                 match self.leaf(entry.node)? {
                     Some(leaf) => leaves.push(leaf),
-                    None if entry.file_type == FileType::Directory => directories.push(entry.node),
+                    None if entry.file_type == FileType::Directory => self.collect(entry.node, leaves)?,
                     None => {}
                 }
             }
