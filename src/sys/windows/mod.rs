@@ -6,7 +6,6 @@ pub mod posix;
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::process::Child;
 
 use posix::Errno;
