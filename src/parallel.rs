@@ -1,6 +1,7 @@
 //! The same work on many things at once.
 
 use std::num::NonZero;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +11,9 @@ const THREADS: usize = 8;
 
 /// So many wait side by side for a cache on a slow drive.
 const WAITING_THREADS: usize = 48;
+
+/// Asked once: Rust reads the files of all control groups for it.
+static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
 
 /// Work that takes longer than this gets one more thread, for starting one takes a quarter of it.
 const WORTH_A_THREAD: Duration = Duration::from_micros(200);
@@ -32,8 +36,7 @@ pub(crate) fn parallel_changing<T: Sync, R: Send>(
     entries: impl Fn(&T) -> usize,
     map: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
-    let cores = thread::available_parallelism().map_or(THREADS, NonZero::get).min(THREADS);
-    on_threads(&Threads { first: 1, busy: cores, slow: THREADS }, items, entries, map)
+    on_threads(&Threads { first: 1, busy: THREADS.min(*CORES), slow: THREADS }, items, entries, map)
 }
 
 /// The same where each item is work for a while.
