@@ -88,6 +88,10 @@ class Tools:
             return (time.perf_counter() - start) * 1000
         return 0.0
 
+    def forget_plans(self):
+        """Has sitefs look through the cache anew."""
+        shutil.rmtree(self.folder / "home/sitefs/plans", ignore_errors=True)
+
     def uv_words(self, venv, lock, mode):
         words = [self.uv, "pip", "sync", "-q", "--offline", "--link-mode", mode]
         return [*words, "--python", venv / "bin/python", lock]

@@ -88,6 +88,7 @@ def requests(bench):
         ("sitefs", [], NO_BYTECODE),
         ("sitefs --entries mixed", ["--entries", "mixed"], NO_BYTECODE),
         ("sitefs, shared bytecode", ["--store", store], {}),
+        ("sitefs --entries mixed, shared bytecode", ["--store", store, "--entries", "mixed"], {}),
         ("sitefs, its own bytecode", [], {}),
     ]:
         venv = tools.venv("one")
@@ -223,6 +224,7 @@ def first_imports(bench):
     ways = {
         "sitefs, no bytecode": mounted(),
         "sitefs, shared bytecode": mounted("--store", store),
+        "sitefs --entries mixed, shared bytecode": mounted("--store", store, "--entries", "mixed"),
         "uv hardlink, no bytecode": hard_linked,
         "uv hardlink, its own bytecode": copied,
     }

@@ -49,6 +49,11 @@ def mounts(bench):
             report.add("mount", mode, tools.mount(venv, bench.lock, "--link-mode", *mode.split()))
             os.sync()
             report.add("unmount", mode, tools.unmount(venv))
+        venv = tools.venv("one")
+        tools.forget_plans()
+        took = tools.mount(venv, bench.lock, "--link-mode", "fuse")
+        report.add("mount when nothing is remembered of the cache", "fuse", took)
+        tools.unmount(venv)
         for mode in in_turn(UV_MODES, number):
             venv = tools.venv("one")
             took = tools.timed(*tools.uv_words(venv, bench.lock, mode))
@@ -104,6 +109,8 @@ def scale(bench):
         cache, lock = made_up_cache(bench.folder, distributions, files)
         tools = Tools(bench.tools.uv, bench.tools.sitefs, bench.folder, cache)
         venv = tools.venv("one")
+        # What changed so shortly ago is not remembered.
+        time.sleep(2.1)
         tools.mount(venv, lock, "--link-mode", "fuse")
         tools.unmount(venv)
         name = f"{distributions:,} of {files:,} files"
