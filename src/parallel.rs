@@ -22,38 +22,37 @@ const WORTH_A_THREAD: Duration = Duration::from_micros(200);
 const SLOW: Duration = Duration::from_millis(2);
 
 /// So many times as many threads wait for it then.
-const GROWTH: usize = 8;
+const GROWTH: usize = 4;
 
 /// Maps `items`, with the help of a few threads if that takes longer. All have ended on return: the caller may fork.
 pub(crate) fn parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(&Threads { first: 1, busy: THREADS, slow: THREADS }, items, |_| 1, map)
+    on_threads(&Threads { first: 1, slow: THREADS }, items, |_| 1, map)
 }
 
-/// The same where each item changes so many entries of a disk. There, more threads than cores wait for each other's locks (btrfs),
-/// unless the disk is slow.
+/// The same where each item changes so many entries of a disk.
 pub(crate) fn parallel_changing<T: Sync, R: Send>(
     items: &[T],
     entries: impl Fn(&T) -> usize,
     map: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
-    on_threads(&Threads { first: 1, busy: THREADS.min(*CORES), slow: THREADS }, items, entries, map)
+    on_threads(&Threads { first: 1, slow: THREADS }, items, entries, map)
 }
 
 /// The same where each item is work for a while.
 pub(crate) fn parallel_work<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(&Threads { first: THREADS, busy: THREADS, slow: THREADS }, items, |_| 1, map)
+    on_threads(&Threads { first: THREADS, slow: THREADS }, items, |_| 1, map)
 }
 
 /// The same where each item asks a cache, which may be on a drive that is far away: then most threads wait, and more of them
 /// wait side by side.
 pub(crate) fn parallel_asking<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    on_threads(&Threads { first: 1, busy: THREADS, slow: WAITING_THREADS }, items, |_| 1, map)
+    on_threads(&Threads { first: 1, slow: WAITING_THREADS }, items, |_| 1, map)
 }
 
-/// How many threads there are in the beginning, while there is much to do, and where that is slow.
+/// How many threads there are in the beginning, and where items are slow. Where there is much to do that is not, there is one for each
+/// core: more would wait for each other's locks (btrfs), and for a core, which looks as if they waited for a drive.
 struct Threads {
     first: usize,
-    busy: usize,
     slow: usize,
 }
 
@@ -82,7 +81,7 @@ fn on_threads<T: Sync, R: Send>(
             let wanted = if now - started > SLOW.saturating_mul(u32::try_from(entries).unwrap_or(u32::MAX)) {
                 threads.slow.min(GROWTH * running)
             } else if now - grown > WORTH_A_THREAD {
-                threads.busy.min(running + 1)
+                (running + 1).min(THREADS.min(*CORES).max(running))
             } else {
                 running
             };

@@ -31,6 +31,7 @@ use crate::place;
 use crate::sys::answer::{Life, is_dead, life_of};
 use crate::sys::fork::{Fork, close_all_but, fork, silence};
 use crate::sys::identity;
+use crate::sys::memory::give_back_freed_memory;
 use crate::sys::mounts::{self, Source};
 use crate::sys::read_only::ReadOnlyTree;
 use crate::sys::signals;
@@ -430,6 +431,7 @@ fn run_detached(server: Server, mut writer: PipeWriter, caller: Pid) -> i32 {
             if let Err(error) = told {
                 ::log::warn!("the command that started this server is gone: {error}");
             }
+            give_back_freed_memory();
             running.wait();
             0
         }

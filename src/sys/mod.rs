@@ -30,6 +30,8 @@ mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(target_os = "linux")]
+pub mod memory;
+#[cfg(target_os = "linux")]
 pub mod mounts;
 #[cfg(not(target_os = "linux"))]
 #[path = "elsewhere/mounts.rs"]
