@@ -246,7 +246,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// How a mount shows the cache's files.
+    /// How a mount shows the cache's files: asked by a `run` that finds a mount, which only Linux has.
+    #[cfg(target_os = "linux")]
     pub(super) fn entries(&self) -> &EntriesChoice {
         &self.inputs.entries
     }
