@@ -80,8 +80,8 @@ fn on_threads<T: Sync, R: Send>(
             let (now, running) = (Instant::now(), helpers.len() + 1);
             let wanted = if now - started > SLOW.saturating_mul(u32::try_from(entries).unwrap_or(u32::MAX)) {
                 threads.slow.min(GROWTH * running)
-            } else if now - grown > WORTH_A_THREAD {
-                (running + 1).min(THREADS.min(*CORES).max(running))
+            } else if now - grown > WORTH_A_THREAD && running < THREADS.min(*CORES) {
+                running + 1
             } else {
                 running
             };
