@@ -52,6 +52,8 @@ struct Bucket {
 /// The shelves with what comes from an index.
 #[derive(Default)]
 struct IndexShelves {
+    /// What the folders `index` were before they were listed.
+    parents: Vec<Stamp>,
     /// `wheels-vN/pypi` and `wheels-vN/index/H`
     wheels: Vec<Shelf>,
     /// `sdists-vN/pypi` and `sdists-vN/index/H`
@@ -109,14 +111,11 @@ impl UvCache {
                 _ => self.find(pin, tags, &none).map(|chosen| chosen.archive),
             }));
         }
-        // Before anything is looked up in them: what changes meanwhile is seen the next time.
-        let mut folders = if memory.is_some() { self.index_folders() } else { Vec::new() };
         let shelves = self.index_shelves()?;
-        if memory.is_some() {
-            folders.extend(shelves.folders(&of_index));
-        }
+        // Before anything is looked up in them: what changes meanwhile is seen the next time.
+        let memory = memory.map(|memory| (memory, shelves.folders(&of_index)));
         let found = parallel_asking(pins, |pin| self.find(pin, tags, &shelves));
-        if let Some(memory) = memory {
+        if let Some((memory, folders)) = memory {
             let of_index = pins.iter().zip(&found).filter(|(pin, _)| pin.source == Source::Index);
             let first_choice = |(_, found): (_, &Result<Chosen, _>)| match found {
                 Ok(chosen) if chosen.is_first_choice => Some(chosen.archive.clone()),
@@ -163,16 +162,12 @@ impl UvCache {
     }
 
     fn index_shelves(&self) -> Result<IndexShelves> {
+        let buckets = self.wheel_buckets.iter().chain(&self.sdist_buckets);
         Ok(IndexShelves {
+            parents: buckets.map(|bucket| Stamp::of(bucket.path.join("index"))).collect(),
             wheels: index_shelves(&self.wheel_buckets)?,
             built: index_shelves(&self.sdist_buckets)?,
         })
-    }
-
-    /// What tells which shelves of indexes there are.
-    fn index_folders(&self) -> Vec<Stamp> {
-        let buckets = self.wheel_buckets.iter().chain(&self.sdist_buckets);
-        buckets.map(|bucket| Stamp::of(bucket.path.join("index"))).collect()
     }
 
     fn direct_wheels(&self) -> &[Shelf] {
@@ -236,13 +231,13 @@ fn hashed_shelves(buckets: &[Bucket], kind: &str) -> io::Result<Vec<Shelf>> {
 impl IndexShelves {
     /// The folders that a search for these pins looks into, as they are now.
     fn folders(&self, pins: &[&Pin]) -> Vec<Stamp> {
-        let of_shelves = self.wheels.iter().chain(&self.built).map(|shelf| shelf.stamp.clone());
+        let of_shelves = self.wheels.iter().chain(&self.built).map(|shelf| &shelf.stamp);
         let of_pins = parallel_asking(pins, |pin| {
             let wheels = self.wheels.iter().filter_map(|shelf| shelf.folder(&pin.name));
             let built = self.built.iter().filter_map(|shelf| shelf.folder(&pin.name));
             wheels.chain(built.flat_map(built::folders)).map(Stamp::of).collect::<Vec<Stamp>>()
         });
-        of_shelves.chain(of_pins.into_iter().flatten()).collect()
+        self.parents.iter().chain(of_shelves).cloned().chain(of_pins.into_iter().flatten()).collect()
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use fs_err as fs;
 use sitefs::cache::Archive;
+use sitefs::lock::Pin;
 use sitefs::venv::interpreter::Interpreter;
 
 use super::uv::Uv;
-use super::{NEWEST, find_remembering, index};
+use super::{NEWEST, SIX, find_remembering, hashed, index};
 
 /// What changed so shortly ago is not remembered yet.
 const COARSE: Duration = Duration::from_millis(2100);
@@ -153,4 +154,25 @@ fn what_is_remembered_is_used_and_what_is_damaged_is_not() {
         test.remembered(damaged).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), text, "it was remembered anew");
     }
+}
+
+/// Every lock has a plan of its own, and the last 64 are kept.
+#[test]
+fn a_lock_is_answered_by_its_own_plan_only() {
+    let test = Test::new();
+    test.remember();
+    let (cache, venv) = (test.uv.cache(), test.uv.venv());
+    let tags = Interpreter::remembered_in(None, &venv).unwrap().tags;
+    let find = |pins: &[Pin]| find_remembering(&cache, pins, &tags, &venv, Some(&test.plans));
+    let built = || index("built-here==1.0");
+    find(&[hashed("six==1.17.0", SIX), built()]).unwrap();
+    let error = find(&[hashed("six==1.17.0", &"0".repeat(64)), built()]).unwrap_err().to_string();
+    assert!(error.contains("six"), "{error}");
+    let plans = || fs::read_dir(&test.plans).unwrap().count();
+    assert_eq!(plans(), 2);
+    for number in 0..70 {
+        fs::write(test.plans.join(format!("{number}.json")), "").unwrap();
+    }
+    find(&[hashed("six==1.17.0", SIX)]).unwrap();
+    assert_eq!(plans(), 64);
 }

@@ -50,7 +50,7 @@ pub(super) fn direct_shards(buckets: &[Bucket]) -> Vec<Shard> {
     shards
 }
 
-/// A folder, and all below it.
+/// A distribution's folder, and those below it that a search looks into: of versions, of revisions, and of settings.
 pub(super) fn folders(folder: PathBuf) -> impl Iterator<Item = PathBuf> {
     let entries = WalkDir::new(folder).max_depth(3).into_iter().filter_map(Result::ok);
     entries.filter(|entry| entry.file_type().is_dir()).map(DirEntry::into_path)

@@ -94,7 +94,8 @@ impl Memory {
         tags.parts().for_each(|part| add(part.as_bytes()));
         for pin in pins {
             add(pin.name.as_str().as_bytes());
-            add(format!("{:?} {:?}", pin.version.as_ref().map(ToString::to_string), pin.build).as_bytes());
+            let version = pin.version.as_ref().map(ToString::to_string);
+            add(format!("{version:?} {:?} {}", pin.build, pin.hashes.len()).as_bytes());
             pin.hashes.iter().for_each(|hash| add(hash.as_bytes()));
         }
         Self { file: folder.join(format!("{}.json", data_encoding::HEXLOWER.encode(&key.finalize()))) }
